@@ -1,0 +1,58 @@
+# `make run` and `make test` are all that is needed; each sets up what it uses.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RECIPE ?= starter
+DATA ?= starter
+RESUME ?=
+SEED ?=
+
+.PHONY: run test lint types install install-dev chromium bench effect starter-data base-weights clean
+
+run: install
+	$(BIN)/uae run $(if $(RESUME),--resume $(RESUME),--recipe $(RECIPE) --data $(DATA) $(if $(SEED),--seed $(SEED)))
+
+test: install-dev chromium
+	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q $(TESTS)
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install-dev
+	$(BIN)/mypy uae
+
+bench: install-dev
+	$(BIN)/python benchmarks/bench.py
+
+starter-data: install-dev
+	$(BIN)/python -m uae.data.starter.build
+
+# Resumable; hours on two cores. Run it again after an interruption.
+base-weights: install-dev
+	$(BIN)/python -m uae.base_weights
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+# The browser tests' browser: installed where that is allowed, else those tests are skipped by name.
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
+	  || echo "chromium is not installed: browser tests will be skipped"
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

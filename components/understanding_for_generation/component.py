@@ -1,0 +1,32 @@
+"""The step `understanding_for_generation`."""
+
+from kfp import dsl
+
+from uae_components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def understanding_for_generation(
+    recipe: str,
+    run: str,
+    data: dsl.Input[dsl.Dataset],
+    model_in: dsl.Input[dsl.Model],
+    model: dsl.Output[dsl.Model],
+    logs: dsl.Output[dsl.Artifact],
+    curves: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Train the decoder to reconstruct what the encoder's captions say."""
+    from uae.launch.stage import run_stage
+
+    run_stage(
+        "understanding_for_generation",
+        recipe,
+        run,
+        data=data,
+        model_in=model_in,
+        model_out=model,
+        logs=logs,
+        curves=curves,
+        metrics=metrics,
+    )

@@ -1,0 +1,305 @@
+"""`uae compile` and `uae run`: the commands that need the pipeline."""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+from rich.console import Console
+
+from uae.errors import RunError
+from uae.launch.console import RunConsole
+from uae.launch.events import EVENTS_VARIABLE
+from uae.launch.interruption import Interruption
+from uae.launch.lock import run_lock
+from uae.launch.parent import announce_parent
+from uae.launch.processes import Usage, adopt_orphans
+from uae.launch.reporting import STEP as REPORT_STEP
+from uae.launch.reporting import (
+    USAGE_VARIABLE,
+    describe_run,
+    fail_unfinished,
+    fetch_run,
+    read_records,
+)
+from uae.launch.validation import settle_recipe
+from uae.recipe import dump_recipe
+from uae.store.embedded import EmbeddedStore
+from uae.store.s3 import Store
+from uae_pipelines.compile import compile_pipeline
+from uae_pipelines.pipeline import uae_pipeline
+
+__all__ = ["compile_pipeline", "report", "run"]
+
+STORE_FOLDER = "store"  # beside the runs, so that they share the registry
+SPEED = {  # of torch on a few CPU cores; results do not depend on it
+    "GOMP_SPINCOUNT": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 29),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run was asked for; kept in the run's folder, so that it can be resumed."""
+
+    recipe: str  # settled, as YAML text
+    data: str
+    endpoint: str  # empty: the embedded store
+    bucket: str
+
+    def write(self, folder: Path) -> None:
+        """Keep the request in the run's folder."""
+        (folder / "request.json").write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Request":
+        """Read the request of an earlier run.
+
+        Raises:
+            RunError: If there is no such run.
+        """
+        path = folder / "request.json"
+        if not path.is_file():
+            known = sorted(found.parent.name for found in folder.parent.glob("*/request.json"))
+            raise RunError(
+                f"no run {folder.name!r} in {folder.parent}: there is {', '.join(known) or 'none'}"
+            )
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def run(
+    *,
+    recipe: str,
+    data: str,
+    seed: int | None,
+    resume: str | None,
+    run_root: Path,
+    endpoint: str,
+    bucket: str,
+) -> None:
+    """Run the whole pipeline on this machine and leave its report, model and metrics.
+
+    Raises:
+        RunError: If a step failed, naming it and how to resume.
+        KeyboardInterrupt: If a signal ended the run; it can be resumed.
+    """
+    run_root = run_root.resolve()
+    if resume:
+        run_id = resume
+        request = Request.read(run_root / run_id)
+    else:
+        settled = settle_recipe(recipe, seed=-1 if seed is None else seed)
+        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{settled.name}"
+        source = str(Path(data).resolve()) if Path(data).exists() else data
+        request = Request(dump_recipe(settled), source, endpoint, bucket)
+    folder = run_root / run_id
+    with run_lock(folder):
+        request.write(folder)
+        _run_locked(request, folder, Console(file=sys.stdout))
+
+
+def report(run_id: str, run_root: Path) -> Path:
+    """Write the report of a run anew from what the store holds, and return its path.
+
+    Raises:
+        RunError: If there is no such run, or it is running.
+    """
+    from uae.report.run_report import write_report
+
+    folder = run_root.resolve() / run_id
+    request = Request.read(folder)
+    with (
+        run_lock(folder),
+        _store(request, folder.parent) as server,
+        tempfile.TemporaryDirectory() as temporary,
+        _environment({USAGE_VARIABLE: str(folder / "usage.json")}),
+    ):
+        endpoint = server.endpoint if server else request.endpoint
+        store, prefix = Store.connect(endpoint, request.bucket), f"runs/{run_id}"
+        fetch_run(store, prefix, Path(temporary))
+        records = read_records(store, prefix)
+        succeeded = all(record["status"] == "succeeded" for record in records)
+        describe_run(Path(temporary), run_id, succeeded=succeeded)
+        write_report(Path(temporary), folder / "report.html")
+    return folder / "report.html"
+
+
+def _run_locked(request: Request, folder: Path, console: Console) -> None:
+    console.print(f"run {folder.name} in {folder}", highlight=False)
+    adopt_orphans()
+    with ExitStack() as stack:
+        usage = stack.enter_context(Usage(folder / "usage.json"))
+        stack.enter_context(_environment(_variables(folder)))
+        server = stack.enter_context(_store(request, folder.parent))
+        endpoint = server.endpoint if server else request.endpoint
+        interruption = stack.enter_context(Interruption(server.pid if server else None))
+        try:
+            finished = _run_pipeline(request, folder, endpoint, console, interruption)
+        except KeyboardInterrupt:
+            console.print(f"stopped; {_how_to_resume(folder)}", highlight=False)
+            raise
+        finally:
+            shutil.rmtree(folder / "tmp", ignore_errors=True)
+        store = Store.connect(endpoint, request.bucket)
+        _collect(store, folder)
+        records = read_records(store, f"runs/{folder.name}")
+    _finish_metrics(folder, usage, records)
+    if not finished:
+        raise RunError(_failure(records, folder))
+    _summarise(folder, console)
+
+
+def _variables(folder: Path) -> dict[str, str]:
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return SPEED | announce_parent() | {
+        EVENTS_VARIABLE: "1",
+        USAGE_VARIABLE: str(folder / "usage.json"),
+        "TMPDIR": str(temporary),
+    }  # fmt: skip
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables for the steps; restore them for whoever called us."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _store(request: Request, run_root: Path) -> Iterator[EmbeddedStore | None]:
+    """Run the embedded store, unless the request names another one."""
+    if request.endpoint:
+        yield None
+        return
+    with (
+        EmbeddedStore(run_root / STORE_FOLDER, request.bucket) as server,
+        _environment(server.environment()),
+    ):
+        yield server
+
+
+def _run_pipeline(
+    request: Request, folder: Path, endpoint: str, console: Console, interruption: Interruption
+) -> bool:
+    """Run the compiled pipeline; return whether every step succeeded."""
+    artifacts, logs = folder / "artifacts", folder / "logs"
+    shutil.rmtree(artifacts, ignore_errors=True)  # of an earlier execution; the store has them
+    logs.mkdir(exist_ok=True)
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(artifacts),
+        workspace_root=str(folder / "tmp" / "workspace"),
+    )
+    with (logs / "pipeline.log").open("a", encoding="utf-8", buffering=1) as log:
+        output = RunConsole(log, _num_steps(), console, interruption.raise_if_due)
+        output.start()
+        try:
+            with (
+                contextlib.redirect_stdout(output),  # type: ignore[type-var]
+                contextlib.redirect_stderr(log),
+                warnings.catch_warnings(),
+            ):
+                warnings.simplefilter("ignore")  # on settings that only a cluster has
+                uae_pipeline(
+                    recipe=request.recipe,
+                    data=request.data,
+                    run_id=folder.name,
+                    endpoint=endpoint,
+                    bucket=request.bucket,
+                )
+        except RuntimeError as error:
+            store, prefix = Store.connect(endpoint, request.bucket), f"runs/{folder.name}"
+            fail_unfinished(store, prefix)
+            if not any(record["status"] == "failed" for record in read_records(store, prefix)):
+                raise  # no step's fault
+            log.write(f"{error}\n")
+            return False
+        finally:
+            output.stop()
+    return True
+
+
+def _num_steps() -> int:
+    components = uae_pipeline.pipeline_spec.components.values()
+    executed = [len(c.dag.tasks) for c in components if c.WhichOneof("implementation") == "dag"]
+    return sum(executed) + 1  # the exit handler
+
+
+def _collect(store: Store, folder: Path) -> None:
+    """Bring what the person came for from the store into the run's folder."""
+    artifacts = f"runs/{folder.name}/artifacts"
+    for name, key in {
+        "report.html": f"{artifacts}/{REPORT_STEP}/report",
+        "metrics.json": f"{artifacts}/{REPORT_STEP}/numbers",
+        "data-report.html": f"{artifacts}/validate_data/report",
+    }.items():
+        if store.exists(key):
+            store.get_file(key, folder / name)
+    exported = f"{artifacts}/export_model/exported"
+    if store.exists(f"{exported}/MANIFEST.json"):
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        store.get_folder(exported, folder / "model")
+
+
+def _finish_metrics(folder: Path, usage: Usage, records: list[dict[str, Any]]) -> None:
+    """Put what is known only at the very end into metrics.json."""
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["wall_seconds"] = round(usage.wall_seconds, 1)
+    values["peak_memory_bytes"] = usage.peak_memory_bytes
+    for record in records:
+        if record["seconds"] is not None:
+            values["seconds"][record["step"]] = record["seconds"]
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _failure(records: list[dict[str, Any]], folder: Path) -> str:
+    failed = [record for record in records if record["status"] == "failed"]
+    lines = [f"{record['step']} failed: {record['error']['message']}" for record in failed]
+    lines.append(f"log: {folder / 'logs' / 'pipeline.log'}")
+    if (folder / "report.html").is_file():
+        lines.append(f"report: {folder / 'report.html'}")
+    lines.append(_how_to_resume(folder))
+    return "\n".join(lines)
+
+
+def _how_to_resume(folder: Path) -> str:
+    return f"resume with: uae run --resume {folder.name} --run-root {folder.parent}"
+
+
+def _summarise(folder: Path, console: Console) -> None:
+    values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    for stage, found in values["stages"].items():
+        bench = found["unified_bench"]
+        low, high = bench["interval"]
+        console.print(
+            f"  Unified-Bench after {stage:<30}{bench['overall']:6.2f}  [{low:.2f}, {high:.2f}]",
+            highlight=False,
+            markup=False,
+        )
+    gate = values["gate"]
+    gibibytes = values["peak_memory_bytes"] / 2**30
+    console.print(f"  gate: {gate['decision']}", highlight=False)
+    console.print(f"  {values['wall_seconds']:.0f} s, {gibibytes:.1f} GiB at most", highlight=False)
+    console.print(f"model:  {folder / 'model'}", highlight=False, soft_wrap=True)
+    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)

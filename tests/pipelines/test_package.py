@@ -1,0 +1,115 @@
+"""The compiled package: its edges, its commands, and that the committed one is up to date."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from uae_pipelines.compile import PACKAGE, compile_pipeline
+
+TRAINED = {  # step -> the step whose model it starts from
+    "pretrain-decoder": None,
+    "cold-start": "pretrain-decoder",
+    "generation-for-understanding": "cold-start",
+    "understanding-for-generation": "generation-for-understanding",
+}
+BENCHES = ("", "-2", "-3", "-4")
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return read(compile_pipeline(tmp_path_factory.mktemp("package") / "uae.yaml"))
+
+
+@pytest.fixture(scope="module")
+def tasks(package: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = package["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return values
+
+
+def model_of(task: dict[str, Any]) -> str | None:
+    """Return the task whose model this task takes."""
+    artifacts = task["inputs"].get("artifacts", {})
+    given = artifacts.get("model_in") or artifacts.get("model")
+    return given["taskOutputArtifact"]["producerTask"] if given else None
+
+
+def test_every_step_is_there_once(tasks):
+    benches = {f"evaluate-unified-bench{suffix}" for suffix in BENCHES}
+    others = {"validate-data", "evaluate-geneval", "evaluate-dpg-bench", "gate", "export-model"}
+    assert tasks.keys() == TRAINED.keys() | benches | others
+
+
+def test_each_stage_continues_the_one_before(tasks):
+    assert {name: model_of(tasks[name]) for name in TRAINED} == TRAINED
+
+
+def test_unified_bench_follows_every_stage(tasks):
+    judged = {}
+    for suffix in BENCHES:
+        task = tasks[f"evaluate-unified-bench{suffix}"]
+        stage = task["inputs"]["parameters"]["stage"]["runtimeValue"]["constant"]
+        judged[stage.replace("_", "-")] = model_of(task)
+    assert judged == {name: name for name in TRAINED}
+
+
+def test_last_evaluations_are_parallel(tasks):
+    last = ["evaluate-unified-bench-4", "evaluate-geneval", "evaluate-dpg-bench"]
+    for name in last:
+        assert model_of(tasks[name]) == "understanding-for-generation"
+        assert not set(tasks[name]["dependentTasks"]) & set(last)
+
+
+def test_gate_waits_for_all_evaluations_it_uses_and_export_for_the_gate(tasks):
+    assert set(tasks["gate"]["dependentTasks"]) >= {
+        "evaluate-unified-bench",
+        "evaluate-unified-bench-4",
+        "evaluate-geneval",
+        "evaluate-dpg-bench",
+    }
+    assert "gate" in tasks["export-model"]["dependentTasks"]
+    assert model_of(tasks["export-model"]) == "understanding-for-generation"
+
+
+def test_report_is_the_exit_handler(package):
+    root = package["root"]["dag"]["tasks"]
+    trigger = root["report-run"]["triggerPolicy"]
+    assert trigger["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert root["report-run"]["dependentTasks"] == ["exit-handler-1"]
+
+
+def test_failed_steps_are_retried_and_nothing_is_cached(tasks):
+    for task in tasks.values():
+        assert task["retryPolicy"]["maxRetryCount"] == 2
+        assert not task["cachingOptions"].get("enableCache")
+
+
+def test_no_command_installs_anything(package):
+    executors = package["deploymentSpec"]["executors"].values()
+    commands = [" ".join(executor["container"]["command"]) for executor in executors]
+    assert len(commands) == 14
+    assert not [command for command in commands if "pip" in command]
+
+
+def test_images_are_named_for_python(package):
+    images = {e["container"]["image"] for e in package["deploymentSpec"]["executors"].values()}
+    assert images == {"uae-python:0.1.0"}
+
+
+def test_parameters_have_defaults_and_are_few(package):
+    parameters = package["root"]["inputDefinitions"]["parameters"]
+    assert 6 <= len(parameters) <= 12
+    assert all("defaultValue" in parameter for parameter in parameters.values())
+
+
+def test_committed_package_is_what_the_code_compiles_to(package):
+    committed = read(PACKAGE)
+    for values in (package, committed):
+        values.pop("sdkVersion", None)
+    assert committed == package, "run `uae compile --out pipelines/uae.yaml`"

@@ -1,0 +1,65 @@
+import pytest
+from example_run import write_bench
+
+from uae.errors import StoreError
+from uae.export.registry import CHAMPION_KEY, Champion, promote, read_champion, read_history
+from uae.export.scores import read_unified_bench
+
+
+class DictStore:
+    """The four calls that the registry makes, on a dictionary."""
+
+    def __init__(self):
+        self.objects = {}
+
+    def exists(self, key):
+        return key in self.objects
+
+    def get_json(self, key):
+        return self.objects[key]
+
+    def put_json(self, key, value):
+        self.objects[key] = value
+
+    def list(self, prefix):
+        return sorted(key for key in self.objects if key.startswith(prefix))
+
+
+@pytest.fixture
+def champion(tmp_path):
+    bench = read_unified_bench(write_bench(tmp_path, stage=3, num_samples=2))
+    return Champion(
+        run_id="run-1", model_prefix="models/run-1", promoted_at="2026-03-04T05:06:07+00:00",
+        recipe_name="starter", recipe_sha256="0", data_revision="r", code_version="0.1.0",
+        parent=None, unified_bench=bench,
+    )  # fmt: skip
+
+
+def test_no_champion_at_first():
+    assert read_champion(DictStore()) is None
+    assert read_history(DictStore()) == []
+
+
+def test_newest_promotion_is_champion_and_history_keeps_all(champion):
+    store = DictStore()
+    later = champion.model_copy(
+        update={"run_id": "run-0", "parent": "run-1", "promoted_at": "2026-03-05T05:06:07+00:00"}
+    )
+    promote(store, champion)
+    promote(store, later)
+    assert read_champion(store) == later
+    assert [entry.run_id for entry in read_history(store)] == ["run-1", "run-0"]
+
+
+def test_promotion_may_be_repeated(champion):
+    store = DictStore()
+    promote(store, champion)
+    promote(store, champion)
+    assert len(read_history(store)) == 1
+
+
+def test_broken_champion_is_an_error_not_no_champion():
+    store = DictStore()
+    store.put_json(CHAMPION_KEY, {"run_id": "x"})
+    with pytest.raises(StoreError, match=r"registry/champion\.json is not a valid"):
+        read_champion(store)

@@ -1,0 +1,67 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import uae
+from uae.errors import ModelError
+from uae.models.tiny import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return uae.load(tiny_bundle(tmp_path_factory.mktemp("inference") / "bundle"))
+
+
+@pytest.fixture
+def picture():
+    values = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def test_import_does_not_load_torch():
+    code = "import sys, uae; sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_three_methods_take_pil_images(model, picture):
+    captions = model.caption([picture, picture.convert("L")], max_new_tokens=4)
+    assert [type(caption) for caption in captions] == [str, str]
+    (drawn,) = model.generate("a red apple", num_steps=2)
+    assert (drawn.size, drawn.mode) == ((32, 32), "RGB")
+    (again,) = model.reconstruct(picture, num_steps=2)
+    assert isinstance(again.caption, str)
+    assert again.image.size == (32, 32)
+
+
+def test_seed_decides_the_picture(model):
+    first, second, other = (
+        np.asarray(model.generate("a cat", seed=seed, num_steps=2)[0]) for seed in (0, 0, 1)
+    )
+    assert (first == second).all()
+    assert (first != other).any()
+
+
+def test_tensors_are_taken_as_they_are(model):
+    images = torch.rand(2, 3, 32, 32)
+    assert len(model.caption(images, max_new_tokens=3)) == 2
+
+
+def test_nothing_to_do_is_an_error(model):
+    with pytest.raises(ModelError, match="no picture"):
+        model.caption([])
+    with pytest.raises(ModelError, match="no text"):
+        model.generate([])
+
+
+def test_too_long_a_text_is_an_error(model):
+    with pytest.raises(ModelError, match="too long"):
+        model.generate("apple " * 50)
+
+
+def test_a_folder_that_is_no_model_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match="is not a model bundle"):
+        uae.load(tmp_path)

@@ -1,0 +1,50 @@
+import pytest
+from linear_run import make_recipe
+
+from uae.errors import DataError
+from uae.training.batches import SampleOrder, split_batch
+
+
+def test_an_epoch_holds_every_sample_once_and_epochs_differ():
+    order = SampleOrder(12, 4, 0, "gfu")
+    epochs = [[i for n in range(3) for i in order.batch(3 * e + n)] for e in range(3)]
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_batches_depend_on_seed_stage_and_step_only():
+    order = SampleOrder(50, 8, 0, "gfu")
+    later = [order.batch(step) for step in (9, 3)]
+    assert later == [SampleOrder(50, 8, 0, "gfu").batch(step) for step in (9, 3)]
+    assert order.batch(0) != SampleOrder(50, 8, 1, "gfu").batch(0)
+    assert order.batch(0) != SampleOrder(50, 8, 0, "ufg").batch(0)
+
+
+def test_no_sample_twice_in_a_batch_when_there_are_enough():
+    order = SampleOrder(11, 4, 0, "gfu")
+    assert all(len(set(order.batch(step))) == 4 for step in range(20))
+
+
+def test_few_samples_are_repeated_within_a_batch():
+    assert sorted(SampleOrder(2, 6, 0, "gfu").batch(5)) == [0, 0, 0, 1, 1, 1]
+
+
+def test_used_is_what_the_batches_hold():
+    order = SampleOrder(100, 4, 0, "gfu")
+    assert order.used(2) == sorted(order.batch(0) + order.batch(1))
+
+
+def test_empty_data_is_an_error():
+    with pytest.raises(DataError, match="holds no sample"):
+        SampleOrder(0, 4, 0, "gfu")
+
+
+def test_batch_is_cut_into_minibatches_of_whole_groups():
+    section = make_recipe().generation_for_understanding
+    section = section.model_copy(
+        update={"batch_size": 8, "num_minibatches": 2, "accumulation_steps": 2}
+    )
+    assert split_batch(section) == [
+        [slice(0, 2), slice(2, 4)],
+        [slice(4, 6), slice(6, 8)],
+    ]

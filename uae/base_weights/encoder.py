@@ -1,0 +1,220 @@
+"""The starter encoder: transformers' Qwen2.5-VL, first taught to see, then to be terse.
+
+Phase 1 (`see`): image -> complete caption, so that everything can be read off the picture; and, on
+text alone in the "generate" turn, the language-model loss plus the recognition of each token from
+its own last hidden state. Without that last part a small causal model forgets in its last layer
+what the decoder is to be told.
+Phase 2 (`terse`): image -> captions as people write them, of which most leave out most
+attributes. What the model can see it still sees; it has learnt not to say it.
+"""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
+
+from uae.base_weights.pixels import batch_indices, to_pixels
+from uae.base_weights.scenes_pool import scene_pool
+from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
+from uae.data.facts import SceneFacts
+from uae.data.starter.captions import complete_caption, terse_caption
+from uae.models.encoder import CAPTION_PROMPT, GENERATE_ROLE, Encoder
+from uae.models.image_processor import ImageProcessor
+from uae.models.tokenizer import SPECIAL_TOKENS, train_tokenizer
+from uae.seeds import derive_seed
+
+SEED = 21
+BATCH_SIZE = 32
+TEXT_BATCH_SIZE = 16
+POOL_SIZE = 60_000
+VOCAB_SIZE = 640
+COMPLETE_SHARE = 0.12  # of captions in phase 2: rare enough that greedy decoding is terse
+WIDTH = 160
+SEE = TrainerSettings(
+    num_steps=1_600,
+    learning_rate=1.2e-3,
+    warmup_steps=100,
+    final_learning_rate=1e-4,
+    ema_decay=0.997,
+    bf16=False,
+)
+TERSE = replace(SEE, num_steps=300, learning_rate=3e-4, warmup_steps=20, ema_decay=0.99)
+
+CaptionWriter = Callable[[SceneFacts, random.Random], str]
+
+
+def build_encoder() -> Encoder:
+    """Return the untrained encoder with its tokenizer, initialised from the seed."""
+    tokenizer = train_tokenizer(_tokenizer_texts(), VOCAB_SIZE)
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL_TOKENS}
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": VOCAB_SIZE,
+            "hidden_size": WIDTH,
+            "intermediate_size": 448,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 512,
+            "tie_word_embeddings": True,
+            "bos_token_id": ids["<|endoftext|>"],
+            "eos_token_id": ids["<|im_end|>"],
+            "pad_token_id": ids["<|endoftext|>"],
+            "rope_scaling": {"type": "mrope", "mrope_section": [4, 8, 8]},
+        },
+        vision_config={
+            "depth": 4,
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "num_heads": 4,
+            "patch_size": 8,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": 64,
+            "fullatt_block_indexes": [1, 3],
+            "out_hidden_size": WIDTH,
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(SEED)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    processor = ImageProcessor(8, 2, 2, 16 * 16, 128 * 128, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return Encoder(model, tokenizer, processor)
+
+
+def caption_loss(encoder: Encoder, images_BCHW: Tensor, captions: list[str]) -> Tensor:
+    """Return the mean cross-entropy of captions, end of turn included, given their images."""
+    ids_BL, mask_BL = token_batch(encoder, captions)
+    prompts = encoder.caption_prompt(images_BCHW)
+    state = encoder.read_prompts(prompts, encoder.image_features(prompts))
+    later = encoder.read_tokens(state.cache, ids_BL[:, :-1], state.next_position)
+    logits = encoder.logits(torch.cat([state.last_hidden_PD[:, None], later], dim=1))
+    losses = functional.cross_entropy(logits.transpose(1, 2), ids_BL, reduction="none")
+    return (losses * mask_BL).sum() / mask_BL.sum()
+
+
+def reading_loss(encoder: Encoder, recognizer: nn.Module, captions: list[str]) -> Tensor:
+    """Return next-token + own-token cross-entropy of captions read without an image."""
+    hidden_BTD, _ = encoder.hidden_states(captions)
+    prefix = encoder.num_prefix_tokens
+    ids_BL, told_BL = token_batch(encoder, captions)
+    ids_BL, told_BL = ids_BL[:, :-1], told_BL[:, 1:]  # without the end of turn
+    own = hidden_BTD[:, prefix : prefix + ids_BL.shape[1]]
+    before = hidden_BTD[:, prefix - 1 : prefix - 1 + ids_BL.shape[1]]
+    total = torch.zeros((), device=own.device)
+    for logits in (encoder.logits(before), recognizer(own).float()):
+        losses = functional.cross_entropy(logits.transpose(1, 2), ids_BL, reduction="none")
+        total = total + (losses * told_BL).sum() / told_BL.sum()
+    return total
+
+
+def token_batch(encoder: Encoder, captions: list[str]) -> tuple[Tensor, Tensor]:
+    """Return captions' tokens with the end of turn (B, L), padded on the right, and the mask."""
+    eos = encoder.tokenizer.eos_token_id
+    rows = [[*encoder.tokenizer(c, add_special_tokens=False).input_ids, eos] for c in captions]
+    length = max(map(len, rows))
+    ids = torch.full((len(rows), length), eos)
+    mask = torch.zeros(ids.shape)
+    for row, tokens in enumerate(rows):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        mask[row, : len(tokens)] = 1
+    return ids, mask
+
+
+def train(work: Path) -> Encoder:
+    """Train, or continue, both phases in `work`."""
+    encoder = build_encoder()
+    recognizer = nn.Linear(WIDTH, VOCAB_SIZE)
+    modules = {"encoder": encoder.model, "recognizer": recognizer}
+    images, facts = scene_pool(POOL_SIZE, SEED)
+    see: CaptionWriter = lambda f, _: complete_caption(f)  # noqa: E731
+    for name, settings, write in (("see", SEE, see), ("terse", TERSE, _ordinary_caption)):
+        run_training(
+            f"encoder/{name}",
+            work / "encoder" / name,
+            modules=modules,
+            loss_fn=_loss_fn(name, encoder, recognizer, images, facts, write),
+            settings=settings,
+            checkpoint_every=200,
+            validate=lambda write=write: _validate(encoder, write),
+        )
+    return encoder
+
+
+def load(work: Path, phase: str = "terse") -> Encoder:
+    """Return the encoder of a phase's latest checkpoint."""
+    encoder = build_encoder()
+    recognizer = nn.Linear(WIDTH, VOCAB_SIZE)
+    load_trained(work / "encoder" / phase, {"encoder": encoder.model, "recognizer": recognizer})
+    encoder.model.eval().requires_grad_(False)
+    return encoder
+
+
+def _loss_fn(
+    name: str,
+    encoder: Encoder,
+    recognizer: nn.Module,
+    images: NDArray[np.uint8],
+    facts: list[SceneFacts],
+    write: CaptionWriter,
+) -> Callable[[int], Tensor]:
+    def loss_fn(step: int) -> Tensor:
+        rng = random.Random(derive_seed(SEED, name, step, "captions"))
+        indices, _ = batch_indices(SEED, name, step, len(images), BATCH_SIZE)
+        captions = [write(facts[i], rng) for i in indices]
+        seen = caption_loss(encoder, to_pixels(images[indices]), captions)
+        read = [facts[i] for i in rng.sample(range(len(facts)), TEXT_BATCH_SIZE)]
+        texts = [
+            complete_caption(f, rng) if rng.random() < 0.7 else terse_caption(f, rng) for f in read
+        ]
+        return seen + 0.5 * reading_loss(encoder, recognizer, texts)
+
+    return loss_fn
+
+
+def _ordinary_caption(facts: SceneFacts, rng: random.Random) -> str:
+    if rng.random() < COMPLETE_SHARE:
+        return complete_caption(facts)
+    return terse_caption(facts, rng)
+
+
+def _validate(encoder: Encoder, write: CaptionWriter) -> dict[str, float]:
+    images, facts = scene_pool(128, SEED, split="heldout")
+    rng = random.Random(SEED)
+    captions = [write(f, rng) for f in facts]
+    return {"heldout/loss": caption_loss(encoder, to_pixels(images), captions).item()}
+
+
+def _tokenizer_texts() -> list[str]:
+    rng = random.Random(SEED)
+    _, facts = scene_pool(4_000, SEED + 1)
+    texts = [CAPTION_PROMPT, GENERATE_ROLE, "user", "assistant"] * 50
+    for truth in facts:
+        texts += [complete_caption(truth, rng), terse_caption(truth, rng)]
+    return texts
+
+
+def publish(work: Path, bundle: Path) -> dict[str, Any]:
+    """Write the encoder in 16 bit to the bundle; return what it says and what it could say."""
+    from uae.base_weights.measure import measure_captions
+
+    figures = {
+        phase: measure_captions(load(work, phase), num_scenes=200) for phase in ("see", "terse")
+    }
+    load(work).save(bundle / "encoder", torch.float16)
+    (bundle / "encoder" / "metrics.json").write_text(json.dumps(figures, indent=2), "utf-8")
+    return figures

@@ -1,0 +1,188 @@
+"""The `uae` command: one screen of subcommands. Everything heavy is imported when it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uae.errors import UaeError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except UaeError as error:
+        print(f"uae: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("uae: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="uae",
+        description="Train a unified model as an auto-encoder whose bottleneck is language.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    recipes = commands.add_parser("recipes", help="list the shipped recipes")
+    recipes.set_defaults(command=_recipes)
+
+    validate = commands.add_parser("validate", help="check a recipe and a data set")
+    validate.add_argument("--recipe", default="starter", help="name, or a YAML file")
+    validate.add_argument("--data", default="starter", help='"starter", a folder, or s3://...')
+    validate.add_argument("--out", type=Path, help="keep data set and report in this folder")
+    validate.set_defaults(command=_validate)
+
+    compile_ = commands.add_parser("compile", help="compile the pipeline for a cluster")
+    compile_.add_argument("--out", type=Path, default=Path("uae.yaml"))
+    compile_.set_defaults(command=_compile)
+
+    run = commands.add_parser("run", help="run the whole pipeline on this machine")
+    run.add_argument("--recipe", default="starter", help="name, or a YAML file")
+    run.add_argument("--data", default="starter", help='"starter", a folder, or s3://...')
+    run.add_argument("--seed", type=int, help="instead of the recipe's")
+    run.add_argument("--resume", metavar="RUN_ID", help="go on with this run as it was started")
+    run.add_argument("--run-root", type=Path, default=Path("runs"))
+    run.add_argument("--endpoint", default="", help="S3 store; without it an embedded one")
+    run.add_argument("--bucket", default="uae")
+    run.set_defaults(command=_run)
+
+    report = commands.add_parser("report", help="write the report of a run anew")
+    report.add_argument("run_id")
+    report.add_argument("--run-root", type=Path, default=Path("runs"))
+    report.set_defaults(command=_report)
+
+    caption = commands.add_parser("caption", help="describe pictures")
+    _add_model(caption)
+    caption.add_argument("pictures", nargs="+", type=Path)
+    caption.set_defaults(command=_caption)
+
+    generate = commands.add_parser("generate", help="draw a picture from a text")
+    _add_model(generate)
+    generate.add_argument("text")
+    generate.add_argument("--out", type=Path, default=Path("generated.png"))
+    generate.add_argument("--seed", type=int, default=0)
+    generate.set_defaults(command=_generate)
+
+    reconstruct = commands.add_parser("reconstruct", help="describe a picture and draw it again")
+    _add_model(reconstruct)
+    reconstruct.add_argument("picture", type=Path)
+    reconstruct.add_argument("--out", type=Path, default=Path("reconstruction.png"))
+    reconstruct.add_argument("--seed", type=int, default=0)
+    reconstruct.set_defaults(command=_reconstruct)
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="starter", help='exported model or bundle; "starter" is the shipped base'
+    )
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    del options
+    from uae.recipe import load_recipe, recipe_names
+
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        models = recipe.models
+        print(f"{name}: base {models.base}, {models.condition_source}, seed {recipe.seed}")
+
+
+def _validate(options: argparse.Namespace) -> None:
+    import tempfile
+
+    from uae.data.validate import validate_data
+    from uae.recipe import load_recipe
+
+    recipe = load_recipe(options.recipe)
+    with tempfile.TemporaryDirectory() as temporary:
+        out = options.out or Path(temporary)
+        out.mkdir(parents=True, exist_ok=True)
+        counts = validate_data(recipe, options.data, out / "dataset", out / "data-report.html")
+    for name, value in counts.items():
+        print(f"{name}: {value:g}")
+
+
+def _compile(options: argparse.Namespace) -> None:
+    from uae_pipelines.commands import compile_pipeline
+
+    print(compile_pipeline(options.out))
+
+
+def _run(options: argparse.Namespace) -> None:
+    from uae_pipelines.commands import run
+
+    run(
+        recipe=options.recipe,
+        data=options.data,
+        seed=options.seed,
+        resume=options.resume,
+        run_root=options.run_root,
+        endpoint=options.endpoint,
+        bucket=options.bucket,
+    )
+
+
+def _report(options: argparse.Namespace) -> None:
+    from uae_pipelines.commands import report
+
+    print(report(options.run_id, options.run_root))
+
+
+def _caption(options: argparse.Namespace) -> None:
+    import uae
+
+    images = [_open(path) for path in options.pictures]
+    captions = uae.load(options.model).caption(images)
+    for picture, caption in zip(options.pictures, captions, strict=True):
+        print(f"{picture}: {caption}")
+
+
+def _generate(options: argparse.Namespace) -> None:
+    import uae
+
+    model = uae.load(options.model)
+    model.generate(options.text, seed=options.seed)[0].save(options.out)
+    print(options.out)
+
+
+def _reconstruct(options: argparse.Namespace) -> None:
+    import uae
+
+    picture = _open(options.picture)
+    found = uae.load(options.model).reconstruct(picture, seed=options.seed)[0]
+    found.image.save(options.out)
+    print(f"{found.caption}\n{options.out}")
+
+
+def _open(path: Path) -> Image.Image:
+    """Read a picture; DataError says what is wrong with it."""
+    from uae.data.images import decode_rgb
+    from uae.errors import DataError
+
+    if not path.is_file():
+        raise DataError(f"no picture at {path}: give a PNG, JPEG or WebP file")
+    try:
+        return decode_rgb(path.read_bytes())
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Image-caption pairs: reading, profiling, expectations and the validated shard format."""

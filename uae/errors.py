@@ -1,0 +1,33 @@
+"""Errors that a person reads: what was wrong, the value, what to do."""
+
+
+class UaeError(Exception):
+    """A fault in what the user gave us. The command line prints it without a traceback."""
+
+
+class RecipeError(UaeError):
+    """A recipe with an unknown key, a wrong value or parts that contradict each other."""
+
+
+class DataError(UaeError):
+    """A data set that cannot be read or that breaks its expectations."""
+
+
+class ModelError(UaeError):
+    """A model folder that is missing, incomplete or of another architecture."""
+
+
+class StoreError(UaeError):
+    """An object store that refuses, is gone, or holds something else than expected."""
+
+
+class TrainingError(UaeError):
+    """A training invariant that does not hold, such as a first ratio that is not 1."""
+
+
+class EvaluationError(UaeError):
+    """A benchmark that cannot be scored honestly: a missing image, a bad prompt file, a weak judge."""
+
+
+class RunError(UaeError):
+    """A run that failed, does not exist, or is held by another process."""

@@ -1,0 +1,1 @@
+"""Unified-Bench, GenEval and DPG-Bench for any system that captions and generates."""

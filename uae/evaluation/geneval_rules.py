@@ -1,0 +1,205 @@
+"""GenEval's rules as pure functions on detections: no model, no picture.
+
+Boxes are (x0, y0, x1, y1) in pixels, end exclusive, y downwards. The constants and the order of the
+checks are those of the published script (github.com/djghosh13/geneval, evaluate_images.py), with
+its non-maximum suppression at the published setting, off.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCORE_THRESHOLD = 0.3
+COUNTING_THRESHOLD = 0.9
+MAX_OBJECTS_PER_CLASS = 16
+POSITION_MARGIN = 0.1
+RELATION_COSINE = 0.5
+
+Task = Literal["single_object", "two_object", "counting", "colors", "position", "color_attr"]
+TASKS: tuple[Task, ...] = (
+    "single_object",
+    "two_object",
+    "counting",
+    "colors",
+    "position",
+    "color_attr",
+)
+RELATIONS = ("left of", "right of", "above", "below")
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object that a detector reports. `color` stays None until a rule asks for it."""
+
+    name: str
+    score: float
+    box: Box
+    mask: NDArray[np.bool_] | None = None  # (H, W)
+    color: str | None = None
+
+
+@dataclass(frozen=True)
+class Include:
+    """At least `count` objects of a class, perhaps of a colour or in relation to another entry."""
+
+    name: str
+    count: int
+    color: str | None = None
+    relation: str | None = None
+    target: int | None = None  # index of the entry that `relation` refers to
+
+
+@dataclass(frozen=True)
+class Exclude:
+    """Fewer than `count` objects of a class."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A GenEval prompt with what must and must not be in the picture."""
+
+    tag: str
+    text: str
+    include: tuple[Include, ...]
+    exclude: tuple[Exclude, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the official metadata row."""
+        include: list[dict[str, Any]] = []
+        for wanted in self.include:
+            row: dict[str, Any] = {"class": wanted.name, "count": wanted.count}
+            if wanted.color is not None:
+                row["color"] = wanted.color
+            if wanted.relation is not None:
+                row["position"] = [wanted.relation, wanted.target]
+            include.append(row)
+        values: dict[str, Any] = {"tag": self.tag, "include": include}
+        if self.exclude:
+            values["exclude"] = [{"class": e.name, "count": e.count} for e in self.exclude]
+        return values | {"prompt": self.text}
+
+
+class Verdict(NamedTuple):
+    """Whether a picture fulfils its prompt, and every reason why not."""
+
+    correct: bool
+    reasons: list[str]
+
+
+Objects = Mapping[str, Sequence[Detection]]  # class -> detections, most confident first
+
+
+def keep_objects(detections: Sequence[Detection], task: str) -> dict[str, list[Detection]]:
+    """Keep what is more confident than the task's threshold, at most 16 of each class.
+
+    The comparison is strict, as in the published script: a score at the threshold is dropped.
+    """
+    threshold = COUNTING_THRESHOLD if task == "counting" else SCORE_THRESHOLD
+    kept: dict[str, list[Detection]] = {}
+    for detection in sorted(detections, key=lambda d: -d.score):
+        of_class = kept.setdefault(detection.name, [])
+        if detection.score > threshold and len(of_class) < MAX_OBJECTS_PER_CLASS:
+            of_class.append(detection)
+    return {name: found for name, found in kept.items() if found}
+
+
+def needs_color(objects: Objects, prompt: Prompt) -> list[Detection]:
+    """Return the detections whose colour the prompt's rules will read, in a fixed order."""
+    needed: dict[int, Detection] = {}
+    for wanted in prompt.include:
+        found = objects.get(wanted.name, [])[: wanted.count]
+        if wanted.color is not None and len(found) == wanted.count:
+            needed.update((id(detection), detection) for detection in found)
+    return list(needed.values())
+
+
+def with_colors(objects: Objects, colors: Mapping[int, str]) -> dict[str, list[Detection]]:
+    """Return the objects with colours filled in; `colors` is keyed by the detection's `id()`."""
+    return {
+        name: [replace(d, color=colors.get(id(d), d.color)) for d in found]
+        for name, found in objects.items()
+    }
+
+
+def relative_position(box: Box, target: Box) -> set[str]:
+    """Return where `box` lies as seen from `target`; empty when the boxes are too close to say.
+
+    The offset of the centres is shortened by 10 % of both boxes' extent on each axis and divided by
+    the length of the unshortened offset; a relation holds beyond +-0.5.
+    """
+    shortened = []
+    offset = []
+    for axis in (0, 1):
+        delta = (box[axis] + box[axis + 2] - target[axis] - target[axis + 2]) / 2
+        extent = abs(box[axis + 2] - box[axis]) + abs(target[axis + 2] - target[axis])
+        offset.append(delta)
+        shortened.append(math.copysign(max(abs(delta) - POSITION_MARGIN * extent, 0.0), delta))
+    if all(abs(part) < 1e-3 for part in shortened):
+        return set()
+    dx, dy = (part / math.hypot(*offset) for part in shortened)
+    holds = {
+        "left of": dx < -RELATION_COSINE,
+        "right of": dx > RELATION_COSINE,
+        "above": dy < -RELATION_COSINE,
+        "below": dy > RELATION_COSINE,
+    }
+    return {relation for relation, true in holds.items() if true}
+
+
+def judge(objects: Objects, prompt: Prompt) -> Verdict:
+    """Apply the include rules (all must hold), then the exclude rules (none may be broken).
+
+    `objects` are the kept detections, colours filled in for those of `needs_color`.
+    """
+    reasons: list[str] = []
+    matched: list[Sequence[Detection] | None] = []
+    for wanted in prompt.include:
+        found = objects.get(wanted.name, [])[: wanted.count]
+        fault = _include_fault(found, wanted, matched)
+        matched.append(found if fault is None else None)
+        if fault is not None:
+            reasons.append(fault)
+    for unwanted in prompt.exclude:
+        number = len(objects.get(unwanted.name, []))
+        if number >= unwanted.count:
+            reasons.append(f"expected {unwanted.name}<{unwanted.count}, found {number}")
+    return Verdict(not reasons, reasons)
+
+
+def _include_fault(
+    found: Sequence[Detection], wanted: Include, matched: Sequence[Sequence[Detection] | None]
+) -> str | None:
+    if len(found) < wanted.count:
+        return f"expected {wanted.name}>={wanted.count}, found {len(found)}"
+    if wanted.color is not None:
+        colors = [detection.color for detection in found]
+        if None in colors:
+            raise ValueError(f"no colour was classified for {wanted.name}; fill in needs_color()")
+        if colors.count(wanted.color) < wanted.count:
+            shown = ", ".join(str(color) for color in colors)
+            return f"expected {wanted.color} {wanted.name}>={wanted.count}, found {shown}"
+    if wanted.relation is not None and wanted.target is not None:
+        return _position_fault(found, wanted, matched[wanted.target])
+    return None
+
+
+def _position_fault(
+    found: Sequence[Detection], wanted: Include, targets: Sequence[Detection] | None
+) -> str | None:
+    if targets is None:
+        return f"no target for {wanted.name} to be {wanted.relation}"
+    for detection in found:
+        for target in targets:
+            relations = relative_position(detection.box, target.box)
+            if wanted.relation not in relations:
+                shown = " and ".join(sorted(relations)) or "no relation to"
+                return f"expected {wanted.name} {wanted.relation} target, found {shown} target"
+    return None

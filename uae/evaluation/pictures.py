@@ -1,0 +1,70 @@
+"""Pictures as they are stored, 8-bit RGB. Scores are computed on these: files can be rescored."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from uae.errors import EvaluationError
+
+Pixels = NDArray[np.uint8]  # (H, W, 3)
+
+
+def to_pixels(images_BCHW: Tensor) -> list[Pixels]:
+    """Round float images in [0, 1] to 8 bit.
+
+    Raises:
+        EvaluationError: If a value is not finite: a broken generator must not look like a picture.
+    """
+    if not torch.isfinite(images_BCHW).all():
+        bad = (~torch.isfinite(images_BCHW)).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        raise EvaluationError(f"generated images {bad} of the batch hold NaN or infinity")
+    bytes_BHWC = images_BCHW.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return list(bytes_BHWC.cpu().numpy())
+
+
+def to_images(pixels: Sequence[Pixels]) -> Tensor:
+    """Return pictures of one size as float images (B, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float().div(255)
+
+
+def write_png(pixels: Pixels, path: Path) -> None:
+    """Write a picture, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def read_png(path: Path) -> Pixels:
+    """Read a picture as RGB.
+
+    Raises:
+        EvaluationError: If the file is missing or cannot be decoded, naming it.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except OSError as error:
+        raise EvaluationError(f"cannot read the image {path}: {error}") from error
+
+
+def make_grid(crops: Sequence[Pixels]) -> Pixels:
+    """Tile four pictures of one size as DPG-Bench does: (0, 1) above (2, 3)."""
+    top, bottom = np.hstack(list(crops[:2])), np.hstack(list(crops[2:4]))
+    return np.vstack([top, bottom])
+
+
+def cut_grid(grid: Pixels, *, name: str) -> list[Pixels]:
+    """Cut a 2 x 2 grid into its four pictures, row by row.
+
+    Raises:
+        EvaluationError: If a side is odd, naming the picture.
+    """
+    height, width = grid.shape[:2]
+    if height % 2 or width % 2:
+        raise EvaluationError(f"{name} is {width} x {height} pixels, not a 2 x 2 grid")
+    y, x = height // 2, width // 2
+    return [grid[:y, :x], grid[:y, x:], grid[y:, :x], grid[y:, x:]]

@@ -1,0 +1,207 @@
+"""Export: the model with its card, lineage and licences, in layouts that other tools read.
+
+    README.md                 model card: scores, how to use, lineage, licences
+    model.json                what the bundle is
+    encoder/                  transformers: Qwen2_5_VLForConditionalGeneration.from_pretrained
+    transformer/ vae/ scheduler/ model_index.json
+                              diffusers: StableDiffusion3Pipeline.from_pretrained, without text
+                              encoders: prompt_embeds come from the encoder through the connector
+    caption_adapters/         peft; active only while captions are written
+    connector/ pooled_projection.safetensors
+    lineage.json recipe.yaml LICENSES/
+
+Weights are copied as they were evaluated, to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from uae.data.starter.vocabulary import ARTWORK_FOLDER, STARTER_WEIGHTS
+from uae.errors import DataError, ModelError
+from uae.export.gate import Decision
+from uae.export.model_card import render_card
+from uae.export.registry import Champion, promote
+from uae.export.scores import UnifiedBenchScores, read_task_scores, read_unified_bench
+from uae.fingerprints import folder_sha256, json_sha256
+from uae.recipe import Recipe, dump_recipe
+
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
+
+MODELS_PREFIX = "models"
+MODEL_INDEX = {
+    "_class_name": "StableDiffusion3Pipeline",
+    "transformer": ["diffusers", "SD3Transformer2DModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+} | {
+    name: [None, None]
+    for name in (
+        "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2",
+        "tokenizer_3", "image_encoder", "feature_extractor",
+    )
+}  # fmt: skip
+
+
+class Lineage(BaseModel):
+    """Where a model comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    run_id: str
+    recipe_name: str
+    recipe_sha256: str
+    seed: int
+    base: str  # the recipe's models.base
+    bundle_sha256: str  # of the trained bundle
+    data_source: str
+    data_revision: str
+    data_licences: dict[str, int]  # licence -> pictures
+    parent: str | None  # run_id of the champion at the time
+    code_version: str
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where the exported model lies in the store, and whether it became the champion."""
+
+    prefix: str
+    promoted: bool
+
+
+def export_model(
+    recipe: Recipe,
+    *,
+    run_id: str,
+    model: Path,
+    data: Path,
+    unified_bench: Path,
+    geneval: Path | None,
+    dpg_bench: Path | None,
+    decision: Decision,
+    parent: str | None,
+    out: Path,
+) -> Lineage:
+    """Write the exported model to `out`.
+
+    Args:
+        recipe: The run's settled recipe.
+        run_id: The run.
+        model: Bundle of the last trained stage.
+        data: Validated data set; its `data.json` is read.
+        unified_bench: Folder with the model's Unified-Bench results.
+        geneval: Folder with its GenEval results, if any.
+        dpg_bench: Folder with its DPG-Bench results, if any.
+        decision: What the gate said.
+        parent: run_id of the champion that the gate compared with, if any.
+        out: New folder for the export; it appears only when it is complete.
+
+    Raises:
+        DataError: If a result or data.json is missing or not valid.
+        ModelError: If the bundle has no model.json.
+    """
+    if not (model / "model.json").is_file():
+        raise ModelError(f"nothing to export: {model} is no model bundle, it has no model.json")
+    bundle: dict[str, Any] = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    lineage = _lineage(recipe, run_id, model, data, parent)
+    card = render_card(
+        lineage=lineage,
+        bundle=bundle,
+        scores=read_unified_bench(unified_bench),
+        tasks={
+            name: read_task_scores(folder)
+            for name, folder in (("GenEval", geneval), ("DPG-Bench", dpg_bench))
+            if folder is not None
+        },
+        decision=decision,
+    )
+    partial = out.parent / f".{out.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(model, partial)
+    (partial / "README.md").write_text(card, encoding="utf-8")
+    (partial / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+    _write_json(partial / "lineage.json", lineage.model_dump(mode="json"))
+    _write_json(partial / "model_index.json", MODEL_INDEX)
+    _copy_licences(recipe, lineage, partial / "LICENSES")
+    if out.exists():
+        shutil.rmtree(out)
+    partial.rename(out)
+    return lineage
+
+
+def publish(
+    store: Store,
+    exported: Path,
+    lineage: Lineage,
+    *,
+    unified_bench: UnifiedBenchScores,
+    promoted: bool,
+) -> Publication:
+    """Push an exported model to `models/<run_id>` and, if `promoted`, make it the champion.
+
+    May be repeated: a push or promotion that was cut off is completed.
+
+    Raises:
+        StoreError: If the store fails.
+    """
+    prefix = f"{MODELS_PREFIX}/{lineage.run_id}"
+    store.put_folder(exported, prefix)
+    if promoted:
+        champion = Champion(
+            run_id=lineage.run_id,
+            model_prefix=prefix,
+            promoted_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            recipe_name=lineage.recipe_name,
+            recipe_sha256=lineage.recipe_sha256,
+            data_revision=lineage.data_revision,
+            code_version=lineage.code_version,
+            parent=lineage.parent,
+            unified_bench=unified_bench,
+        )
+        promote(store, champion)
+    return Publication(prefix, promoted)
+
+
+def _lineage(recipe: Recipe, run_id: str, model: Path, data: Path, parent: str | None) -> Lineage:
+    path = data / "data.json"
+    if not path.is_file():
+        raise DataError(f"{data} is no validated data set: it has no data.json")
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return Lineage(
+        run_id=run_id,
+        recipe_name=recipe.name,
+        recipe_sha256=json_sha256(recipe.model_dump(mode="json")),
+        seed=recipe.seed,
+        base=recipe.models.base,
+        bundle_sha256=folder_sha256(model),
+        data_source=facts["source"],
+        data_revision=facts["revision"],
+        data_licences=facts["licences"],
+        parent=parent,
+        code_version=version("uae"),
+    )
+
+
+def _copy_licences(recipe: Recipe, lineage: Lineage, folder: Path) -> None:
+    """Keep the licences of what the weights were made from beside them."""
+    folder.mkdir()
+    if "starter" in (recipe.models.base, lineage.data_source):
+        shutil.copy(ARTWORK_FOLDER / "LICENSE", folder / "fluent-emoji-flat-MIT.txt")
+    base = STARTER_WEIGHTS if recipe.models.base == "starter" else Path(recipe.models.base)
+    for path in sorted(base.glob("LICEN[CS]E*")):
+        shutil.copy(path, folder / f"base-{path.name}")
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

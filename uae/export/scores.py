@@ -1,0 +1,91 @@
+"""The scores that evaluations wrote, read back and checked.
+
+Scores of Unified-Bench are points, 0 to 100. Everything else is a share, 0 to 1.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from uae.errors import DataError
+
+Interval = tuple[float, float]
+Scores = TypeVar("Scores", bound=BaseModel)
+
+
+class SlotScore(BaseModel):
+    """One slot of Unified-Bench: mean cosine x 100 under one image scorer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    score: float
+    scorer: str
+    interval: Interval
+
+
+class UnifiedBenchScores(BaseModel):
+    """One model's Unified-Bench result."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    protocol: str
+    version: int
+    overall: float
+    interval: Interval
+    slots: dict[str, SlotScore] = Field(min_length=1)
+    caption_words: float
+    attribute_recall: float | None  # None where the truth is unknown
+    text_fidelity: float | None
+    repetition: float
+    num_samples: int
+    judges: dict[str, Any]  # slot -> identity of its scorer's weights
+    prompts: dict[str, Any]  # identity of the pictures
+    settings: dict[str, Any]  # of captioning and sampling
+
+    def heldout_slots(self, reward_scorer: str) -> dict[str, SlotScore]:
+        """Return the slots whose scorer did not give the reward."""
+        return {name: slot for name, slot in self.slots.items() if slot.scorer != reward_scorer}
+
+
+class TaskScores(BaseModel):
+    """A GenEval or DPG-Bench result."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    protocol: str
+    version: int
+    score: float
+    interval: Interval
+    tasks: dict[str, float]
+
+
+def read_unified_bench(folder: Path) -> UnifiedBenchScores:
+    """Read `results.json` of Unified-Bench.
+
+    Raises:
+        DataError: If it is missing, or a field is missing or of the wrong type.
+    """
+    return _read(folder, UnifiedBenchScores)
+
+
+def read_task_scores(folder: Path) -> TaskScores:
+    """Read `results.json` of GenEval or DPG-Bench.
+
+    Raises:
+        DataError: If it is missing, or a field is missing or of the wrong type.
+    """
+    return _read(folder, TaskScores)
+
+
+def _read(folder: Path, model: type[Scores]) -> Scores:
+    path = folder / "results.json"
+    if not path.is_file():
+        raise DataError(f"no evaluation results at {path}: run the evaluation first")
+    try:
+        return model.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is not a valid {model.__name__}: {error}") from error

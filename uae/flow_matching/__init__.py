@@ -1,0 +1,1 @@
+"""Rectified flow: the straight path, its times, and the samplers that walk it back to data."""

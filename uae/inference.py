@@ -1,0 +1,128 @@
+"""A trained model for those who use it: pictures in, pictures out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from uae.data.images import square_pixels, to_rgb
+from uae.errors import ModelError
+from uae.evaluation.pictures import to_pixels
+from uae.models.autoencoder import AutoEncoder
+from uae.recipe import SamplerRecipe
+from uae.seeds import make_generator
+
+NUM_STEPS = 20
+Pictures = Image.Image | Sequence[Image.Image] | Tensor
+
+
+class Reconstruction(NamedTuple):
+    """What the model wrote about a picture, and what it drew from that alone."""
+
+    caption: str
+    image: Image.Image
+
+
+class PictureModel:
+    """caption, generate and reconstruct on PIL images, file by file or many at once."""
+
+    def __init__(self, autoencoder: AutoEncoder) -> None:
+        self.autoencoder = autoencoder
+
+    @property
+    def max_new_tokens(self) -> int:
+        """The longest caption that the decoder can be conditioned on."""
+        template = self.autoencoder.encoder.num_template_tokens
+        return self.autoencoder.condition_tokens - template
+
+    def caption(
+        self,
+        images: Pictures,
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """Describe pictures.
+
+        Args:
+            images: One PIL image, several, or a tensor (B, 3, H, W) of RGB in [0, 1]. Pictures
+                are cropped to their central square and resized to the model's size.
+            max_new_tokens: By default, what the decoder can be conditioned on.
+            temperature: 0 is greedy; the authors evaluate at 0.7.
+            seed: Of the sampling when temperature is above 0.
+
+        Returns:
+            One caption for each picture.
+        """
+        return self.autoencoder.caption(
+            self._pixels(images),
+            max_new_tokens=max_new_tokens or self.max_new_tokens,
+            temperature=temperature,
+            generator=make_generator(seed, "caption"),
+        )
+
+    def generate(
+        self,
+        texts: str | Sequence[str],
+        *,
+        seed: int = 0,
+        num_steps: int = NUM_STEPS,
+        guidance_scale: float = 1.0,
+    ) -> list[Image.Image]:
+        """Draw a picture for each text.
+
+        Raises:
+            ModelError: If a text is longer than the decoder can be conditioned on.
+        """
+        captions = [texts] if isinstance(texts, str) else list(texts)
+        if not captions:
+            raise ModelError("there is no text to draw; give at least one")
+        images = self.autoencoder.generate(
+            captions,
+            generator=make_generator(seed, "noise"),
+            sampler=SamplerRecipe(num_steps=num_steps, guidance_scale=guidance_scale),
+        )
+        return [Image.fromarray(pixels) for pixels in to_pixels(images)]
+
+    def reconstruct(
+        self,
+        images: Pictures,
+        *,
+        seed: int = 0,
+        num_steps: int = NUM_STEPS,
+        guidance_scale: float = 1.0,
+    ) -> list[Reconstruction]:
+        """Describe pictures and draw them again from the descriptions alone."""
+        captions, drawn = self.autoencoder.reconstruct(
+            self._pixels(images),
+            generator=make_generator(seed, "noise"),
+            sampler=SamplerRecipe(num_steps=num_steps, guidance_scale=guidance_scale),
+            max_new_tokens=self.max_new_tokens,
+        )
+        pairs = zip(captions, map(Image.fromarray, to_pixels(drawn)), strict=True)
+        return [Reconstruction(caption, image) for caption, image in pairs]
+
+    def _pixels(self, images: Pictures) -> Tensor:
+        if isinstance(images, Tensor):
+            return images.to(self.autoencoder.device)
+        pictures = [images] if isinstance(images, Image.Image) else list(images)
+        if not pictures:
+            raise ModelError("there is no picture; give at least one")
+        size = self.autoencoder.image_size
+        upright = [to_rgb(ImageOps.exif_transpose(picture)) for picture in pictures]
+        pixels = np.stack([square_pixels(picture, size) for picture in upright])
+        return torch.from_numpy(pixels).to(self.autoencoder.device)
+
+
+def load_model(path: Path, device: str = "cpu") -> PictureModel:
+    """Read a bundle for use.
+
+    Raises:
+        ModelError: If the folder is not a complete bundle.
+    """
+    return PictureModel(AutoEncoder.load(path, device=device))

@@ -1,0 +1,1 @@
+"""Where a step's work runs: in the step's own process on one node."""

@@ -1,0 +1,72 @@
+"""An evaluation as a step of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from uae.records import Artifact, MetricsArtifact, Step, step
+
+Benchmark = Literal["unified_bench", "geneval", "dpg_bench"]
+TITLES: dict[Benchmark, str] = {
+    "unified_bench": "Unified-Bench",
+    "geneval": "GenEval",
+    "dpg_bench": "DPG-Bench",
+}
+
+
+def run_evaluation(
+    name: str,
+    benchmark: Benchmark,
+    recipe: str,
+    run: str,
+    *,
+    data: Artifact,
+    model: Artifact,
+    results: Artifact,
+    page: Artifact,
+    metrics: MetricsArtifact,
+) -> None:
+    """Evaluate one model and leave its scores, the evidence and a page to look at.
+
+    Args:
+        name: The step, such as `evaluate_unified_bench/cold_start`.
+        benchmark: The module in `uae.evaluation`.
+        recipe: The settled recipe as YAML text.
+        run: The run's location.
+        data: The validated data set.
+        model: The model under test.
+        results: Folder for results.json, samples.parquet and images.
+        page: HTML page with the scores.
+        metrics: Where the scores are shown.
+
+    Raises:
+        UaeError: If model or data are refused, or a scorer cannot be trusted.
+    """
+    inputs = {"recipe": recipe, "data": data, "model": model}
+    outputs = {"results": results, "page": page}
+    with step(name, run, inputs=inputs, outputs=outputs, metrics=metrics) as work:
+        if not work.restored:
+            work.log_metrics(_evaluate(work, benchmark, recipe, data, model))
+
+
+def _evaluate(
+    work: Step, benchmark: Benchmark, recipe: str, data: Artifact, model: Artifact
+) -> Mapping[str, Any]:
+    with work.imports():
+        from uae.recipe import parse_recipe
+        from uae.report.step_html import bench_html, tasks_html
+
+        module = import_module(f"uae.evaluation.{benchmark}")
+    results, page = (Path(artifact.path) for artifact in work.outputs.values())
+    scores = module.evaluate(parse_recipe(recipe), Path(data.path), Path(model.path), results)
+    title = TITLES[benchmark]
+    if benchmark == "unified_bench":
+        page.write_text(bench_html(results, title=f"{title}, {work.record.step}"), "utf-8")
+    else:
+        page.write_text(tasks_html(results, title=title), "utf-8")
+    slots = {f"slot/{slot}": value["score"] for slot, value in scores.get("slots", {}).items()}
+    tasks = {f"task/{task}": value for task, value in scores.get("tasks", {}).items()}
+    return {**scores, **slots, **tasks}

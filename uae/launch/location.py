@@ -1,0 +1,68 @@
+"""Where a run's records and artifacts lie."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from uae.errors import StoreError
+
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True)
+class RunLocation:
+    """Where a run's records and artifacts lie, and which execution of it this is."""
+
+    endpoint: str
+    bucket: str
+    run_id: str
+    job: str  # one execution; a resumed run has the same run_id and another job
+
+    @classmethod
+    def parse(cls, text: str) -> RunLocation:
+        """Read what `str` wrote.
+
+        Raises:
+            StoreError: If the text is not `<endpoint>/<bucket>/runs/<run_id>#<job>`.
+        """
+        address, _, job = text.partition("#")
+        parts = address.rsplit("/", 3)
+        if len(parts) != 4 or parts[2] != "runs" or not all(parts[:2]):
+            raise StoreError(
+                f"run location {text!r} is not <endpoint>/<bucket>/runs/<run_id>#<job>: "
+                "give the endpoint and the bucket"
+            )
+        if not RUN_ID.fullmatch(parts[3]):
+            raise StoreError(
+                f"run id {parts[3]!r} is not valid: use letters, digits, '.', '_' and '-'"
+            )
+        return cls(parts[0], parts[1], parts[3], job)
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}/{self.bucket}/{self.prefix}#{self.job}"
+
+    @property
+    def prefix(self) -> str:
+        """Key prefix of everything that the run stores."""
+        return f"runs/{self.run_id}"
+
+    def connect(self) -> Store:
+        """Open the store; credentials come from the environment."""
+        from uae.store.s3 import Store
+
+        return Store.connect(self.endpoint, self.bucket)
+
+
+def run_location(run_id: str, endpoint: str, bucket: str, job: str) -> str:
+    """Return the location of a run; an empty `run_id` takes the execution's own id.
+
+    Raises:
+        StoreError: If endpoint or bucket is empty or cannot be part of a location.
+    """
+    endpoint = endpoint.rstrip("/")
+    return str(RunLocation.parse(f"{endpoint}/{bucket}/runs/{run_id or job}#{job}"))

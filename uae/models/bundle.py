@@ -1,0 +1,194 @@
+"""The model bundle: the folder that passes from stage to stage.
+
+    model.json           what the bundle is and which bundle it was trained from
+    encoder/             Qwen2.5-VL, tokenizer and image processor, as transformers saves them
+    caption_adapters/0/  LoRA that is active only while captions are written; none or more
+    connector/           config.json, connector.safetensors
+    transformer/ vae/ scheduler/                    as diffusers saves them
+    pooled_projection.safetensors                   the decoder's constant pooled embedding
+
+Weights are safetensors in 16 or 32 bit and are loaded in float32. Loading is strict: a missing,
+unexpected or misshapen tensor is an error that names it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from uae.errors import ModelError
+
+STARTER_WEIGHTS = Path(__file__).parents[1] / "assets" / "starter" / "weights"
+REQUIRED = (
+    "model.json",
+    "encoder/config.json",
+    "encoder/tokenizer.json",
+    "encoder/preprocessor_config.json",
+    "connector/config.json",
+    "connector/connector.safetensors",
+    "transformer/config.json",
+    "vae/config.json",
+    "scheduler/scheduler_config.json",
+    "pooled_projection.safetensors",
+)
+_BLOCK_BYTES = 1 << 20
+
+Stage = Literal[
+    "base",
+    "pretrain_decoder",
+    "cold_start",
+    "generation_for_understanding",
+    "understanding_for_generation",
+]
+
+
+class BundleInfo(BaseModel):
+    """The content of model.json."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    stage: Stage
+    condition_source: Literal["reencode_text", "in_context"]
+    condition_tokens: Annotated[int, Field(gt=0)]  # length of every condition, padding included
+    image_size: Annotated[int, Field(gt=0)]  # side of a picture in pixels
+    parent: str | None  # `bundle_sha` of the bundle that this one was trained from
+
+
+def resolve_base(base: str) -> Path:
+    """Return the bundle that a recipe's `models.base` names: "starter", or a folder.
+
+    Raises:
+        ModelError: If there is no bundle.
+    """
+    path = STARTER_WEIGHTS / "autoencoder" if base == "starter" else Path(base)
+    if not (path / "model.json").is_file():
+        raise ModelError(
+            f"models.base {base!r}: no model bundle at {path} (it has no model.json); give "
+            '"starter" or a folder in the bundle layout'
+        )
+    return path
+
+
+def weights_root(base: str) -> Path:
+    """Return the folder beside the base bundle that holds scorers/, detector/ and judge/."""
+    return resolve_base(base).parent
+
+
+def read_info(bundle: Path) -> BundleInfo:
+    """Read model.json and check that the bundle has every file.
+
+    Raises:
+        ModelError: Naming the missing files, or what is wrong in model.json.
+    """
+    missing = [name for name in REQUIRED if not (bundle / name).is_file()]
+    if missing:
+        raise ModelError(f"{bundle} is not a model bundle: {', '.join(missing)} missing")
+    try:
+        return BundleInfo.model_validate_json((bundle / "model.json").read_text("utf-8"))
+    except ValidationError as error:
+        raise ModelError(f"{bundle / 'model.json'} is not valid: {error}") from error
+
+
+def bundle_sha(bundle: Path) -> str:
+    """Return the sha256 over the names and bytes of all files: a bundle's identity."""
+    total = hashlib.sha256()
+    for path in sorted(p for p in bundle.rglob("*") if p.is_file()):
+        content = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                content.update(block)
+        total.update(f"{path.relative_to(bundle).as_posix()}\0{content.hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+@contextmanager
+def replaced_atomically(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; it takes `folder`'s place only when all went well."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        for path in partial.rglob("*.safetensors"):
+            path.chmod(0o644)  # the library makes them private, and steps may run as other users
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Turn the libraries' loading errors into a ModelError that names the folder."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def check_loading_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Refuse what transformers and diffusers would only warn about.
+
+    Raises:
+        ModelError: Naming every missing and unexpected tensor.
+    """
+    faults = [
+        f"{kind}: {', '.join(sorted(map(str, info[f'{kind}_keys'])))}"
+        for kind in ("missing", "unexpected", "mismatched")
+        if info.get(f"{kind}_keys")
+    ]
+    if faults:
+        raise ModelError(f"{folder} does not fit its configuration; tensors {'; '.join(faults)}")
+
+
+def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Read a safetensors file that must hold exactly the named shapes; float32.
+
+    Raises:
+        ModelError: Naming every tensor that is missing, unexpected or of another shape.
+    """
+    with loading(path):
+        tensors = load_file(path)
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    check_loading_info(
+        path,
+        {
+            "missing_keys": shapes.keys() - found.keys(),
+            "unexpected_keys": found.keys() - shapes.keys(),
+            "mismatched_keys": [
+                f"{name} {found[name]} instead of {shape}"
+                for name, shape in shapes.items()
+                if name in found and found[name] != tuple(shape)
+            ],
+        },
+    )
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a bundle.
+
+    Raises:
+        ModelError: If it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON."""
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Losses of reinforcement learning: for captions (GRPO) and for denoising trajectories."""

@@ -1,0 +1,1 @@
+"""Rewards: how alike two pictures are, and the guards against cheating."""

@@ -1,0 +1,1 @@
+"""Rollouts: groups of captions and of denoising trajectories, with the log-probs that drew them."""

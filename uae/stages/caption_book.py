@@ -1,0 +1,88 @@
+"""Captions of many pictures, written once by a model that stays as it is."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from uae.data.dataset import Dataset
+from uae.models.captioning import WrittenCaptions, write_captions
+from uae.stages.setting import Rows, Setting, chunks
+
+
+class CaptionBook:
+    """One caption for each of some samples, as tokens and as text."""
+
+    def __init__(self, indices: Sequence[int], pages: Sequence[WrittenCaptions]) -> None:
+        self._place = {index: place for place, index in enumerate(indices)}
+        length = max((page.mask_NL.shape[1] for page in pages), default=0)
+        self._ids = _joined([page.completion_ids_NL for page in pages], length)
+        self._mask = _joined([page.mask_NL for page in pages], length)
+        self._log_probs = _joined([page.log_probs_NL for page in pages], length)
+        self._texts = [text for page in pages for text in page.texts]
+
+    def of(self, indices: Sequence[int]) -> WrittenCaptions:
+        """Return the captions of these samples, in this order."""
+        rows = [self._place[index] for index in indices]
+        texts = [self._texts[row] for row in rows]
+        return WrittenCaptions(self._ids[rows], self._mask[rows], self._log_probs[rows], texts)
+
+    def mean_words(self) -> float:
+        """Return the mean number of words."""
+        return sum(len(text.split()) for text in self._texts) / max(len(self._texts), 1)
+
+
+def write_book(
+    setting: Setting,
+    dataset: Dataset,
+    indices: Sequence[int],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    name: str = "book",
+) -> CaptionBook:
+    """Let the model caption pictures, with its adapters as they are now.
+
+    Args:
+        setting: Its encoder writes.
+        dataset: Where the pictures are.
+        indices: Which pictures.
+        max_new_tokens: Longer captions are cut.
+        temperature: 0 is greedy.
+        name: Of the draw, when the temperature is above 0.
+    """
+    encoder = setting.model.encoder
+    pages = []
+    for number, chunk in enumerate(chunks(indices)):
+        prompts = encoder.caption_prompt(setting.images(dataset, chunk))
+        with torch.no_grad():
+            features = encoder.image_features(prompts)
+        page = write_captions(
+            encoder,
+            prompts,
+            features,
+            group_size=1,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            generator=setting.generator(name, number) if temperature > 0 else None,
+        )
+        pages.append(page)
+    return CaptionBook(indices, pages)
+
+
+def conditions_of(
+    setting: Setting, dataset: Dataset, indices: Sequence[int], book: CaptionBook
+) -> Rows:
+    """Compute the decoder's condition for each caption of a book, (B, T, D) rows."""
+
+    def compute(chunk: list[int]) -> tuple[Tensor]:
+        return (setting.model.condition(book.of(chunk), setting.images(dataset, chunk)),)
+
+    return Rows(indices, compute)
+
+
+def _joined(parts: Sequence[Tensor], length: int) -> Tensor:
+    if not parts:
+        return torch.empty(0)
+    return torch.cat([pad(part, (0, length - part.shape[1])) for part in parts])

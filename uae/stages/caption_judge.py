@@ -1,0 +1,110 @@
+"""What a caption is worth: how alike the picture and the frozen decoder's drawing of it are.
+
+Shape letters: P pictures, G captions for each, N = P x G, M noises, U different captions.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from uae.data.dataset import Dataset
+from uae.models.captioning import Captions, WrittenCaptions
+from uae.recipe import GenerationForUnderstandingRecipe
+from uae.rewards.combine import Rewards, total_reward
+from uae.rewards.reconstruction import ReconstructionScorer
+from uae.rewards.texts import TextReader, texts_from_facts
+from uae.stages.setting import Rows, Setting, chunks
+
+
+class Judge:
+    """Rewards captions of given pictures; the pictures' features and texts are found once."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        scorer: ReconstructionScorer,
+        dataset: Dataset,
+        indices: Sequence[int],
+        base_words: float,
+    ) -> None:
+        """Look at the pictures.
+
+        Args:
+            setting: Its model draws, with the condition that it reads when asked.
+            scorer: Compares.
+            dataset: Where the pictures are.
+            indices: All pictures whose captions will be judged.
+            base_words: Mean words of a caption of the starting model, for the length guard.
+        """
+        self._setting, self._scorer, self._dataset = setting, scorer, dataset
+        self._section: GenerationForUnderstandingRecipe = (
+            setting.recipe.generation_for_understanding
+        )
+        self._base_words = base_words
+        self._features = Rows(indices, lambda i: (scorer.features(setting.images(dataset, i)),))
+        self._texts = dict(zip(indices, self._true_texts(indices), strict=True))
+
+    @torch.no_grad()
+    def rewards(
+        self, captions: Captions, indices: Sequence[int], images_PCHW: Tensor, *draw: str | int
+    ) -> Rewards:
+        """Reward N captions of P pictures; caption n = p * G + g is of picture p.
+
+        Args:
+            captions: From a rollout.
+            indices: The P pictures in the data set.
+            images_PCHW: The same, as tensor.
+            draw: Name of the noises' draw; they are shared by all captions of a picture.
+        """
+        group_size = len(captions.texts) // len(indices)
+        texts = [self._texts[index] for index in indices for _ in range(group_size)]
+        return total_reward(
+            self._cosines(captions, indices, images_PCHW, *draw),
+            self._section.rewards,
+            captions=captions.texts,
+            base_words=self._base_words,
+            true_texts=texts,
+        )
+
+    def _cosines(
+        self, captions: Captions, indices: Sequence[int], images_PCHW: Tensor, *draw: str | int
+    ) -> Tensor:
+        """Mean cosine (N,) over the noises. Equal captions of a picture are drawn only once."""
+        group_size = len(captions.texts) // len(indices)
+        seen: dict[tuple[int, tuple[int, ...]], int] = {}  # picture and tokens -> caption
+        first_N: list[int] = []
+        for n, tokens in enumerate(captions.completion_ids_NL.tolist()):
+            first_N.append(seen.setdefault((n // group_size, tuple(tokens)), n))
+        ids = [self._dataset[index].image_id for index in indices]
+        noise_PMCHW = self._setting.noise_by_id(ids, self._section.num_noises, *draw)
+        (features_PD,) = self._features.of(indices)
+        cosines_N = features_PD.new_zeros(len(first_N))
+        for chunk in chunks(sorted(seen.values())):
+            picture = [n // group_size for n in chunk]
+            drawn = self._drawn(captions, chunk, images_PCHW[picture], noise_PMCHW[picture])
+            references = features_PD[picture].repeat_interleave(noise_PMCHW.shape[1], dim=0)
+            scores = self._scorer.score(drawn, references)
+            cosines_N[chunk] = scores.reshape(len(chunk), -1).mean(dim=1)
+        return cosines_N[first_N]
+
+    def _drawn(
+        self, captions: Captions, rows: list[int], images_UCHW: Tensor, noise_UMCHW: Tensor
+    ) -> Tensor:
+        model, num_noises = self._setting.model, noise_UMCHW.shape[1]
+        ids, mask = captions.completion_ids_NL[rows], captions.mask_NL[rows]
+        chosen = WrittenCaptions(
+            ids, mask, torch.zeros_like(mask), [captions.texts[n] for n in rows]
+        )
+        context = model.condition(chosen, images_UCHW).repeat_interleave(num_noises, dim=0)
+        return model.generate_from_condition(
+            context, noise_UMCHW.flatten(0, 1), self._section.sampler
+        )
+
+    def _true_texts(self, indices: Sequence[int]) -> list[list[str] | None]:
+        guard = self._section.rewards.transcription
+        if guard.weight == 0 or guard.truth == "facts":
+            return texts_from_facts([self._dataset[index].facts for index in indices])
+        reader = TextReader()
+        pages = [reader.read(self._setting.images(self._dataset, c)) for c in chunks(indices)]
+        return [texts for page in pages for texts in page]

@@ -1,0 +1,189 @@
+"""Generation for understanding (GfU): the encoder learns to write what its decoder can draw.
+
+For each picture the policy writes a group of captions; the frozen decoder draws every caption,
+and a caption's reward is how alike its drawing and the picture are, minus the guards. Captions
+better than their group's mean become likelier (GRPO).
+
+All captions of a group are drawn from the same initial noises, so that the advantage is about
+the caption and not about the seed. With `condition_adapter: stage_start` the decoder gets the
+caption as the encoder read it at the start of the stage, so the same caption always earns the
+same reward; with `current`, as in arXiv:2509.09666, the encoder that is trained also reads.
+
+Shape letters: P pictures, G captions for each, N = P x G, M noises, U different captions,
+L caption tokens.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import nn
+
+from uae.objectives.advantages import group_advantages
+from uae.objectives.caption_grpo import caption_grpo_loss
+from uae.objectives.loss import Loss
+from uae.recipe import Recipe
+from uae.rewards.combine import Rewards
+from uae.rewards.reconstruction import ReconstructionScorer
+from uae.rollouts.captions import CaptionRollout, caption_log_probs, rollout_captions
+from uae.stages.caption_book import write_book
+from uae.stages.caption_judge import Judge
+from uae.stages.setting import CHUNK, Setting, open_setting
+from uae.training.checkpoint import Checkpoints
+from uae.training.loop import HELDOUT_REWARD, Run
+from uae.training.update import PartLosses, update_parameters
+
+STAGE: Final = "generation_for_understanding"
+_NUM_BASE_CAPTIONS = 2 * CHUNK  # whose length is the length guard's measure
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    model_in: Path,
+    model_out: Path,
+    *,
+    checkpoints: Checkpoints | None = None,
+    log_dir: Path | None = None,
+) -> dict[str, float]:
+    """Train the encoder's captions with GRPO, and write the bundle to `model_out`.
+
+    The trained adapter is kept apart, as the caption adapter that is active only while captions
+    are written, or merged into the encoder where `condition_adapter` is `current`.
+
+    Args:
+        recipe: Its section `generation_for_understanding` decides.
+        data: Folder with the splits `train` and `heldout`.
+        model_in: Bundle to start from.
+        model_out: Where the trained bundle goes.
+        checkpoints: Where to keep checkpoints and resume from; None keeps none.
+        log_dir: Where metrics.jsonl and tensorboard/ go; None writes neither.
+
+    Returns:
+        The last update's metrics.
+
+    Raises:
+        DataError: If a split is missing or damaged.
+        ModelError: If the bundle or the scorer is missing or damaged.
+        TrainingError: If the first ratio after a rollout is not 1, the KL before update 0 not 0,
+            a number is not finite, or a checkpoint is of no use.
+    """
+    section = recipe.generation_for_understanding
+    with open_setting(STAGE, recipe, data, model_in) as setting:
+        encoder, order = setting.model.encoder, setting.order
+        scorer, base_words = setting.scorer(section.rewards.scorer), mean_base_words(setting)
+        judge = Judge(setting, scorer, setting.train, setting.used(), base_words)
+        run = Run(
+            STAGE,
+            recipe,
+            add_policy(setting),
+            inputs=setting.inputs,
+            measure=heldout_measure(setting, scorer, base_words),
+            checkpoints=checkpoints,
+            log_dir=log_dir,
+        )
+        with run:
+            for step in run.steps():
+                batch = order.batch(step)
+                images, ids = setting.images(setting.train, batch), setting.ids(batch)
+                draws = setting.generator(step, "captions")
+                rollout = rollout_captions(encoder, images, section.rollout, draws)
+                rewards = judge.rewards(rollout, batch, images, step)
+                losses = grpo_losses(setting, rollout, rewards, step)
+                tolerance = section.ratio_tolerance
+                metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
+                metrics |= rewards.metrics(rollout.group_size) | caption_lengths(rollout)
+                run.record(metrics, num_images=len(batch), num_tokens=rollout.num_tokens)
+        summary = run.finish()
+        if section.condition_adapter == "current":
+            encoder.merge_lora(STAGE)
+        setting.save(model_out)
+    return summary
+
+
+def add_policy(setting: Setting) -> dict[str, nn.Parameter]:
+    """Add the adapter that is trained to the encoder; with it off, the encoder is as it was."""
+    section, model = setting.recipe.generation_for_understanding, setting.model
+    model.encoder.add_lora(STAGE, section.lora, setting.recipe.seed)
+    if section.condition_adapter == "stage_start":
+        model.caption_adapters.append(STAGE)
+    return model.encoder.lora_parameters(STAGE)
+
+
+def grpo_losses(
+    setting: Setting, rollout: CaptionRollout, rewards: Rewards, step: int
+) -> PartLosses:
+    """Return the GRPO loss of a rollout, part by part.
+
+    The KL to the start of the stage is measured where it has a weight, and at update 0, where it
+    must be 0.
+    """
+    section, encoder = setting.recipe.generation_for_understanding, setting.model.encoder
+    group_size, temperature = rollout.group_size, section.rollout.temperature
+    advantages_PG = group_advantages(
+        rewards.total_N.reshape(-1, group_size),
+        scale="group" if section.objective.scale_by_std else "none",
+    )
+
+    def part_losses(part: slice, parts: Sequence[slice]) -> Iterator[Loss]:
+        groups = rollout.part(part.start, part.stop)
+        minibatch = rollout.part(parts[0].start, parts[-1].stop)
+        policy = caption_log_probs(encoder, groups, temperature=temperature)
+        reference = None
+        if section.objective.kl_weight > 0 or step == 0:
+            with torch.no_grad(), encoder.disabled(STAGE):
+                reference = caption_log_probs(encoder, groups, temperature=temperature)
+        loss = caption_grpo_loss(
+            policy.log_probs_NL,
+            groups.log_probs_NL,
+            advantages_PG[part].flatten(),
+            groups.mask_NL,
+            section.objective,
+            None if reference is None else reference.log_probs_NL,
+            num_tokens=minibatch.num_tokens,
+            num_captions=len(minibatch.texts),
+        )
+        entropy = (policy.entropy_NL.sum() / groups.mask_NL.sum()).item()
+        yield Loss(loss.loss, loss.metrics | {"entropy": entropy})
+
+    return part_losses
+
+
+def caption_lengths(rollout: CaptionRollout) -> dict[str, float]:
+    """Return the mean numbers of words and tokens."""
+    words = sum(len(text.split()) for text in rollout.texts)
+    count = len(rollout.texts)
+    return {"caption_words": words / count, "caption_tokens": rollout.num_tokens / count}
+
+
+def mean_base_words(setting: Setting) -> float:
+    """Return how many words the starting model writes greedily, on some training pictures."""
+    section, indices = setting.recipe.generation_for_understanding, setting.used()
+    max_new_tokens = section.rollout.max_new_tokens
+    sample = indices[:_NUM_BASE_CAPTIONS]
+    book = write_book(setting, setting.train, sample, max_new_tokens=max_new_tokens)
+    return max(book.mean_words(), 1.0)  # a model that writes nothing may still write a word
+
+
+def heldout_measure(
+    setting: Setting, scorer: ReconstructionScorer, base_words: float
+) -> Callable[[], dict[str, float]] | None:
+    """Return the measurement for early stopping: the reward of greedy held-out captions."""
+    section = setting.recipe.generation_for_understanding
+    if section.early_stopping is None:
+        return None
+    indices = setting.some_heldout(section.early_stopping.num_samples)
+    judge = Judge(setting, scorer, setting.heldout, indices, base_words)
+    max_new_tokens = section.rollout.max_new_tokens
+
+    def measure() -> dict[str, float]:
+        book = write_book(setting, setting.heldout, indices, max_new_tokens=max_new_tokens)
+        images = setting.images(setting.heldout, indices)
+        rewards = judge.rewards(book.of(indices), indices, images, "heldout")
+        return {
+            HELDOUT_REWARD: rewards.total_N.mean().item(),
+            "heldout/caption_words": book.mean_words(),
+        }
+
+    return measure

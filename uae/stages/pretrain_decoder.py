@@ -1,0 +1,225 @@
+"""Stage 1: the decoder learns to draw what long captions say.
+
+The frozen encoder reads a caption; the connector turns its hidden states into the decoder's
+condition; connector and decoder learn the velocity of the straight path from the picture's
+latents to noise (flow matching).
+
+Differs from arXiv:2509.09666: the frozen halves run only once, before the first update (the
+VAE's latents and the encoder's hidden states are kept), and training times are shifted as the
+sampler's are.
+
+Shape letters: B pairs, T condition tokens, D width, C, H, W of latents.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from uae.data.dataset import Dataset
+from uae.flow_matching.path import interpolate
+from uae.flow_matching.schedule import draw_training_times
+from uae.models.autoencoder import AutoEncoder
+from uae.models.captioning import continue_captions
+from uae.objectives.loss import Loss
+from uae.recipe import Recipe
+from uae.stages.setting import CHUNK, Rows, Setting, open_setting
+from uae.training.checkpoint import Checkpoints
+from uae.training.loop import Run
+from uae.training.update import PartLosses, update_parameters
+
+STAGE: Final = "pretrain_decoder"
+_NUM_VALIDATED = 2 * CHUNK
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    model_in: Path,
+    model_out: Path,
+    *,
+    checkpoints: Checkpoints | None = None,
+    log_dir: Path | None = None,
+) -> dict[str, float]:
+    """Pretrain connector and decoder on captions, and write the bundle to `model_out`.
+
+    Args:
+        recipe: Its section `pretrain_decoder` decides; `lora: null` trains the whole decoder.
+        data: Folder with the splits `train` and `heldout`.
+        model_in: Bundle to start from.
+        model_out: Where the trained bundle goes.
+        checkpoints: Where to keep checkpoints and resume from; None keeps none.
+        log_dir: Where metrics.jsonl and tensorboard/ go; None writes neither.
+
+    Returns:
+        The last update's metrics. `validation/loss` well below `validation/loss_shuffled`,
+        where pictures have exchanged their captions, shows that the condition is used.
+
+    Raises:
+        DataError: If a split is missing or damaged.
+        ModelError: If the bundle is missing or damaged.
+        TrainingError: If a number is not finite, or a checkpoint is of no use.
+    """
+    with open_setting(STAGE, recipe, data, model_in) as setting:
+        order, model = setting.order, setting.model
+        pairs = Pairs(setting, setting.train, setting.used())
+        heldout = Pairs(setting, setting.heldout, setting.some_heldout(_NUM_VALIDATED))
+        run = Run(
+            STAGE,
+            recipe,
+            trained_parameters(setting),
+            inputs=setting.inputs,
+            measure=lambda: validation_losses(setting, heldout),
+            checkpoints=checkpoints,
+            log_dir=log_dir,
+        )
+        with run:
+            for step in run.steps():
+                batch = order.batch(step)
+                losses = flow_matching_losses(setting, pairs, batch, step)
+                metrics = update_parameters(run, step, losses, setting.ids(batch))
+                run.record(metrics, num_images=len(batch))
+        summary = run.finish() | {"truncated_captions_share": pairs.truncated_share}
+        if recipe.pretrain_decoder.lora is not None:
+            model.decoder.merge_lora(STAGE)
+        setting.save(model_out)
+    return summary
+
+
+def trained_parameters(setting: Setting) -> dict[str, nn.Parameter]:
+    """Return the connector's parameters, and the decoder's or those of a new adapter on it."""
+    model, lora = setting.model, setting.recipe.pretrain_decoder.lora
+    connector = model.connector.requires_grad_(True).named_parameters()
+    if lora is None:
+        decoder = dict(model.decoder.transformer.requires_grad_(True).named_parameters())
+    else:
+        model.decoder.add_lora(STAGE, lora, setting.recipe.seed)
+        decoder = model.decoder.lora_parameters(STAGE)
+    trained = {f"connector/{name}": parameter for name, parameter in connector}
+    return trained | {f"decoder/{name}": parameter for name, parameter in decoder.items()}
+
+
+class Pairs:
+    """Pictures and captions after the frozen VAE and encoder."""
+
+    def __init__(self, setting: Setting, dataset: Dataset, indices: Sequence[int]) -> None:
+        model = setting.model
+
+        def compute(chunk: list[int]) -> tuple[Tensor, ...]:
+            images = setting.images(dataset, chunk)
+            captions = [dataset[index].caption for index in chunk]
+            return (model.decoder.encode_images(images), *read_captions(model, captions, images))
+
+        self.indices = list(indices)
+        self.truncated_share = _truncated_share(model, [dataset[i].caption for i in indices])
+        self._rows = Rows(indices, compute)
+
+    def of(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return latents (B, C, H, W), hidden states (B, T, D) and their mask (B, T)."""
+        latents, hidden, mask = self._rows.of(indices)
+        return latents, hidden, mask
+
+
+def read_captions(
+    model: AutoEncoder, captions: Sequence[str], images_BCHW: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what the connector gets of given captions, by the model's condition source.
+
+    Returns:
+        Hidden states (B, T, D) and their mask (B, T), T = condition_tokens. What does not fit
+        of a caption is cut off.
+    """
+    encoder, limit = model.encoder, model.condition_tokens
+    with model.reading():
+        if model.condition_source == "reencode_text":
+            hidden, mask = encoder.hidden_states(captions, max_tokens=limit, overlong="truncate")
+        else:
+            ids, mask = _as_completions(model, captions)
+            prompts = encoder.caption_prompt(images_BCHW)
+            state = encoder.read_prompts(prompts, encoder.image_features(prompts))
+            hidden = continue_captions(encoder, state, ids)
+    missing = limit - hidden.shape[1]
+    return pad(hidden, (0, 0, 0, missing)), pad(mask, (0, missing))
+
+
+def condition(model: AutoEncoder, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    """Map hidden states to the decoder's condition (B, T, D), zeros where there is no token."""
+    context: Tensor = model.connector(hidden_BTD)
+    return context * mask_BT[..., None]
+
+
+def flow_matching_losses(
+    setting: Setting, pairs: Pairs, batch: Sequence[int], step: int
+) -> PartLosses:
+    """Return the flow-matching loss of a batch, part by part, at times drawn for this update."""
+    section, decoder = setting.recipe.pretrain_decoder, setting.model.decoder
+    noise_BCHW = setting.noise(len(batch), step, "noise")
+    t_B = draw_training_times(
+        len(batch),
+        logit_mean=section.logit_mean,
+        logit_std=section.logit_std,
+        shift=decoder.shift,
+        generator=setting.generator(step, "times"),
+    ).to(setting.device)
+
+    def part_losses(part: slice, parts: Sequence[slice]) -> Iterator[Loss]:
+        latents, hidden, mask = pairs.of(batch[part])
+        context = condition(setting.model, hidden, mask)
+        loss = flow_matching_loss(setting.model, latents, context, noise_BCHW[part], t_B[part])
+        yield Loss(loss / len(parts), {})
+
+    return part_losses
+
+
+def flow_matching_loss(
+    model: AutoEncoder, latents_BCHW: Tensor, context_BTD: Tensor, noise_BCHW: Tensor, t_B: Tensor
+) -> Tensor:
+    """Return the mean squared error of the velocity, whose target is noise - data."""
+    x_BCHW = interpolate(latents_BCHW, noise_BCHW, t_B)
+    velocity = model.decoder.velocity(x_BCHW, t_B, context_BTD).float()
+    return ((velocity - (noise_BCHW - latents_BCHW)) ** 2).mean()
+
+
+def validation_losses(setting: Setting, heldout: Pairs) -> dict[str, float]:
+    """Return the held-out loss with each picture's own caption and with its neighbour's."""
+    latents, hidden, mask = heldout.of(heldout.indices)
+    noise_BCHW = setting.noise(len(latents), "validation")
+    # Evenly spread times, the same at every measurement: only the weights change the loss.
+    t_B = (torch.arange(len(latents), device=setting.device) + 0.5) / len(latents)
+    context = condition(setting.model, hidden, mask)
+    losses = {
+        name: flow_matching_loss(setting.model, latents, shown, noise_BCHW, t_B).item()
+        for name, shown in (("loss", context), ("loss_shuffled", context.roll(1, dims=0)))
+    }
+    return {f"validation/{name}": value for name, value in losses.items()}
+
+
+def _as_completions(model: AutoEncoder, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return the tokens that the model would have written for these captions, and their mask."""
+    tokenizer = model.encoder.tokenizer
+    rows = _token_ids(model, captions)
+    rows = [[*ids[: model.condition_tokens - 1], tokenizer.eos_token_id] for ids in rows]
+    length = max(map(len, rows))
+    padded = [ids + [tokenizer.pad_token_id] * (length - len(ids)) for ids in rows]
+    mask = [[True] * len(ids) + [False] * (length - len(ids)) for ids in rows]
+    return torch.tensor(padded, device=model.device), torch.tensor(mask, device=model.device)
+
+
+def _truncated_share(model: AutoEncoder, captions: Sequence[str]) -> float:
+    in_context = model.condition_source == "in_context"
+    room = model.condition_tokens - (1 if in_context else model.encoder.num_template_tokens)
+    overlong = [len(ids) > room for ids in _token_ids(model, captions)]
+    return sum(overlong) / max(len(overlong), 1)
+
+
+def _token_ids(model: AutoEncoder, captions: Sequence[str]) -> list[list[int]]:
+    if not captions:
+        return []
+    tokenizer = model.encoder.tokenizer
+    ids: list[list[int]] = tokenizer(
+        list(captions), add_special_tokens=False, split_special_tokens=True
+    ).input_ids
+    return ids

@@ -1,0 +1,197 @@
+"""Understanding for generation (UfG): the decoder learns to draw what its encoder writes.
+
+The frozen encoder's caption of a picture conditions a group of denoising trajectories; a
+drawing's reward is how alike it and the picture are. Trajectories better than their group's mean
+become likelier: by the log-probs of their stochastic steps (Flow-GRPO, GRPO-Guard), or by
+contrast in the forward process (DiffusionNFT).
+
+Groups belong to samples, never to caption texts: two pictures with one caption are two groups.
+
+Shape letters: P pictures, G trajectories for each, N = P x G, W trained steps of a trajectory,
+T condition tokens, D width, C, H, W of latents.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from uae.data.dataset import Dataset
+from uae.objectives.advantages import group_advantages
+from uae.recipe import Recipe, SamplerRecipe
+from uae.rewards.combine import Rewards, total_reward
+from uae.rewards.reconstruction import ReconstructionScorer
+from uae.rollouts.images import rollout_images
+from uae.seeds import derive_seed
+from uae.stages.caption_book import CaptionBook, conditions_of, write_book
+from uae.stages.drawing_policy import DrawingPolicy
+from uae.stages.setting import Rows, Setting, open_setting
+from uae.training.checkpoint import Checkpoints
+from uae.training.loop import HELDOUT_REWARD, Run
+from uae.training.update import update_parameters
+
+STAGE: Final = "understanding_for_generation"
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    model_in: Path,
+    model_out: Path,
+    *,
+    checkpoints: Checkpoints | None = None,
+    log_dir: Path | None = None,
+) -> dict[str, float]:
+    """Train the decoder on its own drawings, and write the merged bundle to `model_out`.
+
+    Args:
+        recipe: Its section `understanding_for_generation` decides, `objective.kind` above all.
+        data: Folder with the splits `train` and `heldout`.
+        model_in: Bundle to start from.
+        model_out: Where the trained bundle goes.
+        checkpoints: Where to keep checkpoints and resume from; None keeps none.
+        log_dir: Where metrics.jsonl and tensorboard/ go; None writes neither.
+
+    Returns:
+        The last update's metrics.
+
+    Raises:
+        DataError: If a split is missing or damaged.
+        ModelError: If the bundle or the scorer is missing or damaged.
+        TrainingError: If the first ratio after a rollout is not 1, the KL before update 0 not 0,
+            a number is not finite, or a checkpoint is of no use.
+    """
+    section = recipe.understanding_for_generation
+    with open_setting(STAGE, recipe, data, model_in) as setting:
+        order, decoder = setting.order, setting.model.decoder
+        scorer = setting.scorer(section.rewards.scorer)
+        pictures = CaptionedPictures(setting, scorer, setting.train, setting.used())
+        policy = DrawingPolicy(setting)
+        run = Run(
+            STAGE,
+            recipe,
+            policy.trained,
+            inputs=setting.inputs,
+            measure=heldout_measure(setting, scorer),
+            extra=policy.extra,
+            checkpoints=checkpoints,
+            log_dir=log_dir,
+        )
+        with run:
+            for step in run.steps():
+                batch = order.batch(step)
+                contexts_PTD = pictures.contexts(batch, step)
+                with policy.drawing():
+                    rollout = rollout_images(
+                        decoder,
+                        contexts_PTD,
+                        section.rollout,
+                        setting.generator(step, "trajectories"),
+                        image_size=recipe.data.image_size,
+                        negative_1TD=pictures.negative_1TD,
+                    )
+                rewards = pictures.rewards(rollout.images_NCHW, batch)
+                losses = policy.losses(rollout, advantages(setting, rewards), step)
+                tolerance, ids = policy.ratio_tolerance, setting.ids(batch)
+                metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
+                policy.follow()
+                metrics |= rewards.metrics(section.rollout.group_size)
+                run.record(metrics, num_images=len(rollout.images_NCHW))
+        summary = run.finish()
+        policy.merge()
+        setting.save(model_out)
+    return summary
+
+
+class CaptionedPictures:
+    """Pictures with their captions' conditions and their features, all computed once."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        scorer: ReconstructionScorer,
+        dataset: Dataset,
+        indices: Sequence[int],
+    ) -> None:
+        self._setting, self._scorer, self._dataset = setting, scorer, dataset
+        self._features = Rows(indices, lambda i: (scorer.features(setting.images(dataset, i)),))
+        self._conditions = [
+            conditions_of(setting, dataset, indices, book)
+            for book in _books(setting, dataset, indices)
+        ]
+        section = setting.recipe.understanding_for_generation
+        with torch.no_grad():
+            guided = section.rollout.guidance_scale > 1
+            self.negative_1TD = setting.model.negative_condition() if guided else None
+
+    def contexts(self, indices: Sequence[int], step: int) -> Tensor:
+        """Return one caption's condition for each picture, (P, T, D).
+
+        Where captions are sampled, there are several for each picture, and every update draws
+        one of them by the picture's id.
+        """
+        seed, count = self._setting.recipe.seed, len(self._conditions)
+        chosen = [
+            derive_seed(seed, STAGE, step, "caption", self._dataset[index].image_id) % count
+            for index in indices
+        ]
+        rows = [self._conditions[c].of([i])[0] for c, i in zip(chosen, indices, strict=True)]
+        return torch.cat(rows)
+
+    def rewards(self, images_NCHW: Tensor, indices: Sequence[int]) -> Rewards:
+        """Reward N drawings of P pictures; drawing n = p * G + g is of picture p."""
+        (features_PD,) = self._features.of(indices)
+        features = features_PD.repeat_interleave(len(images_NCHW) // len(indices), dim=0)
+        with torch.no_grad():
+            cosines = self._scorer.score(images_NCHW, features)
+        return total_reward(cosines, self._setting.recipe.understanding_for_generation.rewards)
+
+
+def advantages(setting: Setting, rewards: Rewards) -> Tensor:
+    """Return (reward - mean of its group) / std over the batch, (P, G), clipped."""
+    section = setting.recipe.understanding_for_generation
+    rewards_PG = rewards.total_N.reshape(-1, section.rollout.group_size)
+    limit = section.objective.max_advantage
+    return group_advantages(rewards_PG, scale="batch", max_advantage=limit)
+
+
+def heldout_measure(
+    setting: Setting, scorer: ReconstructionScorer
+) -> Callable[[], dict[str, float]] | None:
+    """Return the measurement for early stopping: the ODE's drawings of held-out captions."""
+    section = setting.recipe.understanding_for_generation
+    if section.early_stopping is None:
+        return None
+    indices = setting.some_heldout(section.early_stopping.num_samples)
+    pictures = CaptionedPictures(setting, scorer, setting.heldout, indices)
+    sampler = SamplerRecipe(
+        num_steps=section.rollout.num_steps, guidance_scale=section.rollout.guidance_scale
+    )
+
+    def measure() -> dict[str, float]:
+        noise_PCHW = setting.noise(len(indices), "heldout")
+        contexts_PTD = pictures.contexts(indices, 0)
+        images = setting.model.generate_from_condition(contexts_PTD, noise_PCHW, sampler)
+        return {HELDOUT_REWARD: pictures.rewards(images, indices).total_N.mean().item()}
+
+    return measure
+
+
+def _books(setting: Setting, dataset: Dataset, indices: Sequence[int]) -> Iterator[CaptionBook]:
+    """Write the captions: one greedy for each picture, or as many sampled ones as a group has."""
+    section = setting.recipe.understanding_for_generation
+    how = section.captions
+    if how == "greedy":
+        yield write_book(setting, dataset, indices, max_new_tokens=section.max_new_tokens)
+        return
+    for number in range(how.group_size):
+        yield write_book(
+            setting,
+            dataset,
+            indices,
+            max_new_tokens=how.max_new_tokens,
+            temperature=how.temperature,
+            name=f"book-{number}",
+        )

@@ -1,0 +1,1 @@
+"""The engine under every trained stage: order of samples, optimizer, EMA, checkpoints, metrics."""

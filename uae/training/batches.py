@@ -1,0 +1,65 @@
+"""Which samples an update sees, as a function of the seed and the update's number.
+
+Nothing is consumed: `batch(7)` is the same whether or not batches 0 to 6 were asked for, so a
+resumed run sees the data in the order of an uninterrupted one.
+"""
+
+from functools import lru_cache
+
+import torch
+
+from uae.errors import DataError
+from uae.recipe import TrainedStage
+from uae.seeds import make_generator
+
+
+class SampleOrder:
+    """Epochs of shuffled samples, cut into batches.
+
+    The remainder of an epoch that fills no batch is left out, so that no sample stands twice in
+    a batch. A data set smaller than a batch is repeated within it.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, seed: int, stage: str) -> None:
+        """Prepare the order.
+
+        Raises:
+            DataError: If there is no sample.
+        """
+        if num_samples < 1:
+            raise DataError(f"{stage}: the training split holds no sample; add pictures to it")
+        self._num_samples = num_samples
+        self._batch_size = batch_size
+        self._seed = seed
+        self._stage = stage
+        self._epoch = lru_cache(maxsize=2)(self._shuffle)
+
+    def batch(self, step: int) -> list[int]:
+        """Return the indices of update `step`, counted from 0."""
+        batches_per_epoch = max(self._num_samples // self._batch_size, 1)
+        epoch, place = divmod(step, batches_per_epoch)
+        order = self._epoch(epoch)
+        start = place * self._batch_size
+        return [order[i % len(order)] for i in range(start, start + self._batch_size)]
+
+    def used(self, num_updates: int) -> list[int]:
+        """Return every index that the first `num_updates` batches hold, sorted."""
+        return sorted({index for step in range(num_updates) for index in self.batch(step)})
+
+    def _shuffle(self, epoch: int) -> list[int]:
+        generator = make_generator(self._seed, self._stage, "order", epoch)
+        order: list[int] = torch.randperm(self._num_samples, generator=generator).tolist()
+        return order
+
+
+def split_batch(section: TrainedStage) -> list[list[slice]]:
+    """Cut a batch into minibatches, one optimizer step each, and those into backward passes.
+
+    Returns:
+        `parts[m][a]` is the slice of the batch in backward pass `a` of minibatch `m`. Groups
+        stay whole, because slices count samples and not rollouts.
+    """
+    size = section.batch_size // (section.num_minibatches * section.accumulation_steps)
+    slices = [slice(i, i + size) for i in range(0, section.batch_size, size)]
+    every = section.accumulation_steps
+    return [slices[i : i + every] for i in range(0, len(slices), every)]

@@ -1,0 +1,95 @@
+"""AdamW with warm-up, a schedule and gradient clipping; refuses numbers that are not finite."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from uae.errors import TrainingError
+from uae.recipe import OptimizerRecipe
+
+
+def learning_rate_factor(step: int, num_updates: int, recipe: OptimizerRecipe) -> float:
+    """Return the share of the learning rate that update `step` uses.
+
+    Rises linearly over `warmup_updates` (update 0 already moves), then stays, or falls to 0 at
+    `num_updates` along a line or half a cosine.
+    """
+    if step < recipe.warmup_updates:
+        return (step + 1) / (recipe.warmup_updates + 1)
+    progress = (step - recipe.warmup_updates) / max(num_updates - recipe.warmup_updates, 1)
+    if recipe.schedule == "linear":
+        return 1 - progress
+    if recipe.schedule == "cosine":
+        return (1 + math.cos(math.pi * progress)) / 2
+    return 1.0
+
+
+class Optimizer:
+    """AdamW over named parameters. `backward` accumulates, `step` clips and moves."""
+
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], recipe: OptimizerRecipe, num_updates: int
+    ) -> None:
+        self._parameters = dict(parameters)
+        self._recipe = recipe
+        self._num_updates = num_updates
+        self._adamw = torch.optim.AdamW(
+            self._parameters.values(),
+            lr=recipe.learning_rate,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+        )
+
+    def backward(self, loss: Tensor, sample_ids: Sequence[str]) -> None:
+        """Add the gradient of a scalar loss.
+
+        Raises:
+            TrainingError: If the loss is not finite, naming the samples behind it.
+        """
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} for samples {', '.join(sample_ids)}: look at these "
+                "samples, or lower the learning rate"
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, update: int, sample_ids: Sequence[str]) -> dict[str, float]:
+        """Clip the accumulated gradient, move the parameters and clear the gradient.
+
+        Returns:
+            `grad_norm` before clipping, and `learning_rate`.
+
+        Raises:
+            TrainingError: If the gradient is not finite, naming the samples behind it.
+        """
+        parameters = list(self._parameters.values())
+        norm = float(nn.utils.clip_grad_norm_(parameters, self._recipe.max_grad_norm))
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"the gradient's norm is {norm} at update {update} for samples "
+                f"{', '.join(sample_ids)}: look at these samples, or lower the learning rate"
+            )
+        factor = learning_rate_factor(update, self._num_updates, self._recipe)
+        rate = self._recipe.learning_rate * factor
+        self._adamw.param_groups[0]["lr"] = rate
+        self._adamw.step()
+        self._adamw.zero_grad(set_to_none=True)
+        return {"grad_norm": norm, "learning_rate": rate}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the moments and counts as `<what>/<parameter>`; empty before the first step."""
+        found = {}
+        for name, parameter in self._parameters.items():
+            for what, value in self._adamw.state[parameter].items():
+                found[f"{what}/{name}"] = value
+        return found
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `tensors` returned."""
+        for key, value in tensors.items():
+            what, name = key.split("/", 1)
+            parameter = self._parameters[name]
+            place = value.device if what == "step" else parameter.device
+            self._adamw.state[parameter][what] = value.to(place).clone()
