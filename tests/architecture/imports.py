@@ -18,6 +18,7 @@ class Import(NamedTuple):
     late: bool
 
 
+@cache
 def sources() -> dict[str, Path]:
     """Return every module of the project: dotted name -> file."""
     found = {}

@@ -1,16 +1,18 @@
 """Files and functions stay small, modules are named for what they hold."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from architecture.imports import imports
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("uae", "components", "pipelines", "benchmarks", "tests")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
+HEAVY = {"torch", "transformers", "diffusers", "open_clip", "peft"}
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "x2"}
 
 
@@ -28,16 +30,18 @@ def test_there_is_something_to_check():
     assert len(SOURCES) > 20
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_file_is_short(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+def test_files_are_short():
+    lengths = {name(path): len(path.read_text("utf-8").splitlines()) for path in SOURCES}
+    assert {path: lines for path, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_functions_are_short(path):
-    lengths = {node.name: node.end_lineno - node.lineno + 1 for node in functions(path)}
-    long = {function: lines for function, lines in lengths.items() if lines > MAX_FUNCTION_LINES}
-    assert not long
+def test_functions_are_short():
+    lengths = {
+        f"{name(path)}: {node.name}": node.end_lineno - node.lineno + 1
+        for path in SOURCES
+        for node in functions(path)
+    }
+    assert {where: lines for where, lines in lengths.items() if lines > MAX_FUNCTION_LINES} == {}
 
 
 def test_modules_are_named_for_what_they_hold():
@@ -46,21 +50,16 @@ def test_modules_are_named_for_what_they_hold():
 
 def test_test_files_have_names_of_their_own():
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
-    assert sorted(names) == sorted(set(names))
+    assert [one for one, count in Counter(names).items() if count > 1] == []
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=name)
-def test_packages_say_what_they_are_and_import_nothing_heavy(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree)
-    imported = {
-        alias.name.partition(".")[0]
-        for node in tree.body
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    } | {
-        (node.module or "").partition(".")[0]
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-    }
-    assert not imported & {"torch", "transformers", "diffusers", "open_clip", "peft"}
+def test_packages_say_what_they_are_and_import_nothing_heavy():
+    packages = [path for path in SOURCES if path.name == "__init__.py"]
+    silent = [name(path) for path in packages if not ast.get_docstring(ast.parse(path.read_text()))]
+    heavy = [
+        f"{name(path)}: {entry.name}"
+        for path in packages
+        for entry in imports(path)
+        if not entry.late and entry.name.partition(".")[0] in HEAVY
+    ]
+    assert silent + heavy == []

@@ -13,7 +13,9 @@ from uae.recipe import parse_recipe
 from uae_components.validate_data.component import validate_data
 from uae_pipelines import pipeline
 
-COMPONENTS = sorted(path.parent for path in Path(pipeline.__file__).parents[1].glob("components/*/component.py"))
+COMPONENTS = sorted(
+    path.parent for path in Path(pipeline.__file__).parents[1].glob("components/*/component.py")
+)
 
 
 def record(steps, name):
@@ -37,15 +39,13 @@ def test_validate_data_settles_recipe_and_location(steps):
 
 
 def refuse(steps, name, recipe, data):
-    outputs = {
-        key: artifact
-        for key, artifact in steps.outputs(
-            f"validate_data-{name}", **{k: type(v) for k, v in steps.validated.items()}
-        ).items()
-    }
+    kinds = {key: type(artifact) for key, artifact in steps.validated.items()}
+    outputs = steps.outputs(f"validate_data-{name}", **kinds)
     where = steps.where | {"run_id": name}
     with pytest.raises((RecipeError, DataError)) as caught:
-        validate_data.python_func(recipe=recipe, data=data, seed=-1, base_model="", **where, **outputs)
+        validate_data.python_func(
+            recipe=recipe, data=data, seed=-1, base_model="", **where, **outputs
+        )
     assert steps.store.get_json(f"runs/{name}/steps/validate_data.json")["status"] == "failed"
     return str(caught.value), outputs
 
@@ -56,7 +56,13 @@ def test_validate_data_names_a_wrong_recipe_key(steps):
 
 
 def test_validate_data_keeps_the_report_on_refused_data(steps, tmp_path):
-    row = {"image_id": "a", "image": "a.png", "caption": "two words", "source": "x", "licence": "MIT"}
+    row = {
+        "image_id": "a",
+        "image": "a.png",
+        "caption": "two words",
+        "source": "x",
+        "licence": "MIT",
+    }
     (tmp_path / "a.png").write_text("no picture")
     (tmp_path / "captions.jsonl").write_text(json.dumps(row) + "\n")
     message, outputs = refuse(steps, "bad-data", steps.recipe_file.read_text(), str(tmp_path))

@@ -40,7 +40,7 @@ class Recorder(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Recorder
 
-    def do_GET(self) -> None:  # noqa: N802, the base class calls it so
+    def do_GET(self) -> None:
         self.record(None)
         path = self.path.partition("?")[0]
         if path.endswith("/healthz"):
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(RUN if "/runs/" in path else {})
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.record(json.loads(body))
         self.answer(RUN if self.path.endswith("/runs") else EXPERIMENT)
@@ -94,7 +94,9 @@ def test_run_submit_sends_the_package_and_the_parameters(recorder, tmp_path):
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    sent = [call for call in recorder.calls if call.method == "POST" and call.path.endswith("/runs")]
+    sent = [
+        call for call in recorder.calls if call.method == "POST" and call.path.endswith("/runs")
+    ]
     assert len(sent) == 1
     body = sent[0].body
     assert body["display_name"] == "tonight"

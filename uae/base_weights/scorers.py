@@ -50,6 +50,8 @@ from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
 from uae.data.facts import SceneFacts
 from uae.data.starter.captions import complete_caption
 from uae.data.starter.vocabulary import CLASSES, COLORS, IMAGE_SIZE, NUMBERS, PLURALS
+from uae.evaluation.pictures import to_pixels as to_bytes
+from uae.evaluation.scorers import EFFICIENTNET, load_scorer_slot
 
 POOL_SIZE = 30_000
 MAX_LOGIT_SCALE = 100.0
@@ -274,3 +276,16 @@ def measure_clip(folder: Path) -> dict[str, float]:
         **retrieval(features, text_features),
         **zero_shot_color(features, text_features),
     }
+
+
+def publish_pretrained_figures(weights: Path) -> dict[str, float]:
+    """Write what the ImageNet scorer, which is not trained here, can tell apart; return it."""
+    scorer = load_scorer_slot(EFFICIENTNET, weights)
+
+    def features(images_BCHW: Tensor) -> Tensor:
+        return scorer.features(to_bytes(images_BCHW), batch_size=50)
+
+    figures = {**cosine_by_changes(features), **cosine_by_kind(features)}
+    path = weights / "scorers" / f"{EFFICIENTNET}.metrics.json"
+    path.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    return figures

@@ -130,8 +130,9 @@ def check_vocabulary(models: GenevalModels, prompts: Sequence[Prompt]) -> None:
     Raises:
         EvaluationError: Naming the unknown classes and colours.
     """
-    wanted = [entry for prompt in prompts for entry in (*prompt.include, *prompt.exclude)]
-    classes = {entry.name for entry in wanted} - set(models.detector.classes)
+    classes = {entry.name for prompt in prompts for entry in prompt.include}
+    classes |= {entry.name for prompt in prompts for entry in prompt.exclude}
+    classes -= set(models.detector.classes)
     colors = {entry.color for prompt in prompts for entry in prompt.include if entry.color}
     colors -= set(models.colors.colors)
     if classes or colors:

@@ -7,6 +7,7 @@ Shape letters: P images, G captions for each, N = P x G, L caption tokens, T pro
 D width, V vocabulary. Caption n = p * G + g belongs to image p.
 """
 
+from contextlib import nullcontext
 from typing import NamedTuple, Protocol
 
 import torch
@@ -76,7 +77,8 @@ def write_captions(
     """
     if temperature > 0 and generator is None:
         raise ValueError(f"sampling at {temperature=} needs a generator")
-    with encoder.folded():
+    # Folding saves a fifth of the time, but its rounding would show in the first ratio.
+    with encoder.folded() if temperature == 0 else nullcontext():
         state = encoder.read_prompts(prompts, features_PTD)
         ids, log_probs = _sample(encoder, state, group_size, max_new_tokens, temperature, generator)
     ended = ids == encoder.tokenizer.eos_token_id

@@ -65,9 +65,9 @@ class Frame(NamedTuple):
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def line_chart(series: Sequence[Series], *, label: str, x_name: str = "update") -> Markup:
+def line_chart(series: Sequence[Series], *, label: str, x_name: str = "updates") -> Markup:
     """Draw lines over a common axis. At most MAX_POINTS points are drawn of each (means)."""
-    thin = [thinned(one) for one in series]
+    thin = [thinned(one) for one in series if one.xs]
     x_low, x_high = _limits([x for one in thin for x in one.xs])
     frame = Frame(x_low, x_high, *_padded([y for one in thin for y in one.ys]))
     marks = [_marks(one, frame) for one in thin]

@@ -1,4 +1,8 @@
-"""Training curves from `metrics.jsonl`: which metrics matter, and in which order they are shown."""
+"""Training curves from `metrics.jsonl`: which metrics matter, and in which order they are shown.
+
+A row's `step` counts from 0; `start/<metric>` is the metric before the first update. The charts
+count finished updates, so a start stands at 0 and the first row at 1.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ Row = dict[str, float]
 TITLES = {  # in the order in which they are shown; the first six are seen without a click
     "reward/mean": "Reward",
     "loss": "Loss",
+    "validation/loss": "Validation loss",
     "caption_words": "Caption length in words",
     "kl": "KL to the stage's start",
     "entropy": "Entropy of the policy",
@@ -32,7 +37,13 @@ TITLES = {  # in the order in which they are shown; the first six are seen witho
     "images_per_second": "Images per second",
     "tokens_per_second": "Tokens per second",
     "caption_tokens": "Caption length in tokens",
+    "seconds": "Seconds for an update",
 }
+COMPANIONS = {  # drawn as dots in the chart of another metric
+    "reward/mean": ("heldout/reward", "held-out reward"),
+    "validation/loss": ("validation/loss_shuffled", "loss with shuffled captions"),
+}
+START = "start/"
 NUM_FIRST = 6
 SMOOTHED_FROM = 24  # shorter curves are readable as they are
 EXACT = ("learning_rate",)  # not noisy, never smoothed
@@ -67,7 +78,8 @@ def read_rows(path: Path) -> list[Row]:
 
 def panels(rows: Sequence[Row]) -> list[Panel]:
     """Draw every metric that changes, the most important first."""
-    names = {name for row in rows for name in row} - {"step", "heldout/reward"}
+    found = {name.removeprefix(START) for row in rows for name in row} - {"step"}
+    names = found - {name for name, _ in COMPANIONS.values()}
     ordered = [name for name in TITLES if name in names] + sorted(names - TITLES.keys())
     drawn = [_panel(rows, name) for name in ordered]
     return [panel for panel in drawn if panel is not None]
@@ -112,14 +124,16 @@ def _panel(rows: Sequence[Row], name: str) -> Panel | None:
     else:
         ends = ys
         series = [Series(title, xs, ys, "main")]
-    heldout = _points(rows, "heldout/reward") if name == "reward/mean" else ([], [])
-    if heldout[0]:
-        series.append(Series("held-out reward", *heldout, "dots"))
+    if name in COMPANIONS:
+        companion, companion_title = COMPANIONS[name]
+        series.append(Series(companion_title, *_points(rows, companion), "dots"))
     change = f"{number(ends[0])} → {number(ends[-1])}"
     label = f"{title} over {len(xs)} updates: {change}"
     return Panel(title, change, line_chart(series, label=label))
 
 
 def _points(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
-    kept = [row for row in rows if name in row and math.isfinite(row[name])]
-    return [row["step"] for row in kept], [row[name] for row in kept]
+    starts = [(row["step"], row[START + name]) for row in rows if START + name in row]
+    points = starts[:1] + [(row["step"] + 1, row[name]) for row in rows if name in row]
+    kept = [(x, y) for x, y in points if math.isfinite(y)]
+    return [x for x, _ in kept], [y for _, y in kept]

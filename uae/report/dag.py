@@ -162,7 +162,7 @@ def _node(step: str, record: StepRecord | None, place: Place) -> Markup:
     about = status
     if record and record.seconds is not None:
         about = duration(record.seconds)
-        about = f"failed after {about}" if status == "failed" else about
+        about = f"failed, {about}" if status == "failed" else about
     return Markup(
         '<g class="node {}"><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="7"/>'
         '<circle cx="{}" cy="{}" r="9"/><path class="mark" transform="translate({},{})" d="{}"/>'

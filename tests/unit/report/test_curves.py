@@ -56,6 +56,14 @@ def test_held_out_reward_joins_the_reward():
     assert panel.chart.count('class="dot dots"') == 3
 
 
+def test_start_stands_before_the_first_update():
+    rows = [{"step": 0, "start/validation/loss": 4.0, "validation/loss": 3.0},
+            {"step": 1, "validation/loss": 2.0}]  # fmt: skip
+    (panel,) = panels(rows)
+    assert (panel.title, panel.change) == ("Validation loss", "4 → 2")
+    assert '<text class="tick start" x="46.0" y="168">0<' in panel.chart
+
+
 def test_values_that_are_not_finite_are_not_drawn():
     rows = [{"step": s, "loss": value} for s, value in enumerate([1.0, float("nan"), 3.0])]
     assert "nan" not in panels(rows)[0].chart

@@ -86,7 +86,7 @@ def test_gradients_flow_through_the_shared_prompt(encoder, images):
         )
         alone.append(caption_log_probs(encoder, single, temperature=1.3).log_probs_NL)
     for left, right in zip(shared, gradients(*alone), strict=True):
-        torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(left, right, atol=1e-3, rtol=1e-3)  # of gradients up to 10
         assert left.abs().sum() > 0
 
 

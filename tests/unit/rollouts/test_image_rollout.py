@@ -128,7 +128,7 @@ def test_parts(model, context):
     part = rollout.part(1, 2)
     again = replay_steps(model.decoder, part, 1)
     torch.testing.assert_close(again.log_prob, rollout.log_probs_NW[3:, 1], atol=1e-6, rtol=0)
-    with pytest.raises(ValueError, match="captions 1 .. 3 are not part"):
+    with pytest.raises(ValueError, match=r"captions 1 \.\. 3 are not part"):
         rollout.part(1, 3)
     with pytest.raises(ValueError, match="window step 2 is not one of 2"):
         replay_steps(model.decoder, rollout, 2)

@@ -1,0 +1,178 @@
+"""`uae run`: the whole pipeline on this machine, in full, failing, resumed, and killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from tiny_run import write_data, write_recipe
+
+UAE = [sys.executable, "-m", "uae.cli"]
+STEPS = 14
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    return write_recipe(tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data") / "pairs")
+
+
+def uae_run(*arguments, root):
+    command = [*UAE, "run", *map(str, arguments), "--run-root", str(root)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=500)
+
+
+def processes_of(root):
+    """Return every process that has the run's folder on its command line."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        if process.info["status"] == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+            continue
+        if str(root) in " ".join(process.info["cmdline"] or ()):
+            found.append(process)
+    return found
+
+
+def wait_until(condition, *, seconds, what):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
+        time.sleep(0.2)
+
+
+def only_run(root):
+    return next(path.parent for path in root.glob("*/request.json"))
+
+
+def log_of(root):
+    logs = list(root.glob("*/logs/pipeline.log"))
+    return logs[0].read_text(encoding="utf-8") if logs else ""
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, data, tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    return uae_run("--recipe", recipe, "--data", data, root=root), root
+
+
+def test_whole_run_leaves_report_model_and_metrics(finished):
+    done, root = finished
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = only_run(root)
+    assert f"report: {folder / 'report.html'}" in done.stdout
+    assert f"[{STEPS}/{STEPS}] report_run" in done.stdout
+    assert len(done.stdout.splitlines()) < 50, "the console stays calm"
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+    assert (folder / "model" / "model_index.json").is_file()
+    numbers = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert len(numbers["seconds"]) == STEPS
+    assert sum(numbers["seconds"].values()) < numbers["wall_seconds"]
+    assert numbers["peak_memory_bytes"] > 200 * 2**20
+    assert list(numbers["stages"]) == [
+        "pretrain_decoder",
+        "cold_start",
+        "generation_for_understanding",
+        "understanding_for_generation",
+    ]
+    assert numbers["gate"]["decision"] in {"promote", "reject"}
+    assert not (folder / "tmp").exists()
+    assert not processes_of(root)
+
+
+def test_resume_of_a_finished_run_skips_every_step(finished):
+    _, root = finished
+    folder = only_run(root)
+    before = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    done = uae_run("--resume", folder.name, root=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("(done before)") == STEPS - 1
+    after = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert after["stages"] == before["stages"]
+    assert after["wall_seconds"] > before["wall_seconds"]
+
+
+def test_failing_step_shows_its_message_and_the_report_is_written(recipe, data, tmp_path):
+    rows = (data / "captions.jsonl").read_text().replace("images/003.png", "images/nowhere.png")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "captions.jsonl").write_text(rows)
+    (broken / "images").symlink_to(data / "images")
+    root = tmp_path / "runs"
+    root.mkdir()
+    done = uae_run("--recipe", recipe, "--data", broken, root=root)
+    folder = only_run(root)
+    assert done.returncode == 2
+    assert "validate_data failed: " in done.stderr
+    assert "scene-003" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert f"uae run --resume {folder.name}" in done.stderr
+    assert "scene-003" in (folder / "data-report.html").read_text(encoding="utf-8")
+    assert "scene-003" in (folder / "report.html").read_text(encoding="utf-8")
+    assert json.loads((folder / "metrics.json").read_text())["status"] == "failed"
+    assert not processes_of(root)
+
+
+@pytest.fixture
+def running(recipe, data, tmp_path):
+    """A run in the middle of its second step."""
+    command = [*UAE, "run", "--recipe", str(recipe), "--data", str(data)]
+    log = (tmp_path / "console.txt").open("w")
+    process = subprocess.Popen(
+        [*command, "--run-root", str(tmp_path)], stdout=log, stderr=log, start_new_session=True
+    )
+    started = '"started", "step": "pretrain_decoder"'
+    wait_until(lambda: started in log_of(tmp_path), seconds=240, what="the second step's start")
+    yield process, tmp_path
+    process.kill()
+    process.wait()
+
+
+def test_killed_parent_leaves_no_process_and_can_be_resumed(running):
+    process, root = running
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not processes_of(root), seconds=30, what="the end of every process")
+    done = subprocess.run(
+        [*UAE, "run", "--resume", "nobody", "--run-root", str(root)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert only_run(root).name in done.stderr
+
+
+@pytest.mark.parametrize("to_group", [True, False], ids=["ctrl-c", "kill-int"])
+def test_interrupt_ends_everything(running, to_group):
+    process, root = running
+    send = os.killpg if to_group else os.kill
+    send(process.pid, signal.SIGINT)
+    assert process.wait(timeout=120) == 130
+    assert not processes_of(root)
+    console = (root / "console.txt").read_text()
+    assert f"uae run --resume {only_run(root).name}" in console
+    assert "Traceback" not in console
+
+
+def test_second_process_on_a_run_is_refused_by_name(running):
+    process, root = running
+    again = [*UAE, "run", "--resume", only_run(root).name, "--run-root", str(root)]
+    done = subprocess.run(again, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"held by process {process.pid}" in done.stderr
+    assert process.poll() is None
+
+
+def test_killed_step_is_tried_again(running):
+    process, root = running
+    steps = [p for p in processes_of(root) if "executor_main" in " ".join(p.cmdline())]
+    python = max(steps, key=lambda p: p.create_time())
+    python.kill()
+    again = '"step": "pretrain_decoder", "attempt": 2'
+    wait_until(lambda: again in log_of(root), seconds=120, what="the second attempt")
+    assert process.poll() is None
