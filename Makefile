@@ -23,6 +23,9 @@ lint: install-dev
 types: install-dev
 	$(BIN)/mypy uae
 
+effect: install-dev
+	GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.effect $(EFFECT)
+
 bench: install-dev
 	$(BIN)/python benchmarks/bench.py
 

@@ -1,7 +1,6 @@
 """`uae compile` and `uae run`: the commands that need the pipeline."""
 
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -9,7 +8,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,15 @@ from uae.launch.console import RunConsole
 from uae.launch.events import EVENTS_VARIABLE
 from uae.launch.interruption import Interruption
 from uae.launch.lock import run_lock
+from uae.launch.outcome import (
+    collect,
+    explain_failure,
+    finish_metrics,
+    how_to_resume,
+    summarise,
+)
 from uae.launch.parent import announce_parent
 from uae.launch.processes import Usage, adopt_orphans
-from uae.launch.reporting import STEP as REPORT_STEP
 from uae.launch.reporting import (
     USAGE_VARIABLE,
     describe_run,
@@ -32,6 +36,7 @@ from uae.launch.reporting import (
     fetch_run,
     read_records,
 )
+from uae.launch.request import Request
 from uae.launch.validation import settle_recipe
 from uae.recipe import dump_recipe
 from uae.store.embedded import EmbeddedStore
@@ -41,6 +46,7 @@ from uae_pipelines.pipeline import uae_pipeline
 
 __all__ = ["compile_pipeline", "report", "run"]
 
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 STORE_FOLDER = "store"  # beside the runs, so that they share the registry
 SPEED = {  # of torch on a few CPU cores; results do not depend on it
     "GOMP_SPINCOUNT": "0",
@@ -48,35 +54,6 @@ SPEED = {  # of torch on a few CPU cores; results do not depend on it
     "MALLOC_TRIM_THRESHOLD_": str(1 << 29),
     "MALLOC_TOP_PAD_": str(1 << 26),
 }
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a run was asked for; kept in the run's folder, so that it can be resumed."""
-
-    recipe: str  # settled, as YAML text
-    data: str
-    endpoint: str  # empty: the embedded store
-    bucket: str
-
-    def write(self, folder: Path) -> None:
-        """Keep the request in the run's folder."""
-        (folder / "request.json").write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-
-    @classmethod
-    def read(cls, folder: Path) -> "Request":
-        """Read the request of an earlier run.
-
-        Raises:
-            RunError: If there is no such run.
-        """
-        path = folder / "request.json"
-        if not path.is_file():
-            known = sorted(found.parent.name for found in folder.parent.glob("*/request.json"))
-            raise RunError(
-                f"no run {folder.name!r} in {folder.parent}: there is {', '.join(known) or 'none'}"
-            )
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def run(
@@ -137,7 +114,7 @@ def report(run_id: str, run_root: Path) -> Path:
 
 
 def _run_locked(request: Request, folder: Path, console: Console) -> None:
-    console.print(f"run {folder.name} in {folder}", highlight=False)
+    console.print(f"run {folder.name} in {folder}", **PLAIN)
     adopt_orphans()
     with ExitStack() as stack:
         usage = stack.enter_context(Usage(folder / "usage.json"))
@@ -148,17 +125,17 @@ def _run_locked(request: Request, folder: Path, console: Console) -> None:
         try:
             finished = _run_pipeline(request, folder, endpoint, console, interruption)
         except KeyboardInterrupt:
-            console.print(f"stopped; {_how_to_resume(folder)}", highlight=False)
+            console.print(f"stopped; {how_to_resume(folder)}", **PLAIN)
             raise
         finally:
             shutil.rmtree(folder / "tmp", ignore_errors=True)
         store = Store.connect(endpoint, request.bucket)
-        _collect(store, folder)
+        collect(store, folder)
         records = read_records(store, f"runs/{folder.name}")
-    _finish_metrics(folder, usage, records)
+    finish_metrics(folder, usage, records)
     if not finished:
-        raise RunError(_failure(records, folder))
-    _summarise(folder, console)
+        raise RunError(explain_failure(records, folder))
+    console.print(summarise(folder), **PLAIN)
 
 
 def _variables(folder: Path) -> dict[str, str]:
@@ -241,65 +218,3 @@ def _num_steps() -> int:
     components = uae_pipeline.pipeline_spec.components.values()
     executed = [len(c.dag.tasks) for c in components if c.WhichOneof("implementation") == "dag"]
     return sum(executed) + 1  # the exit handler
-
-
-def _collect(store: Store, folder: Path) -> None:
-    """Bring what the person came for from the store into the run's folder."""
-    artifacts = f"runs/{folder.name}/artifacts"
-    for name, key in {
-        "report.html": f"{artifacts}/{REPORT_STEP}/report",
-        "metrics.json": f"{artifacts}/{REPORT_STEP}/numbers",
-        "data-report.html": f"{artifacts}/validate_data/report",
-    }.items():
-        if store.exists(key):
-            store.get_file(key, folder / name)
-    exported = f"{artifacts}/export_model/exported"
-    if store.exists(f"{exported}/MANIFEST.json"):
-        shutil.rmtree(folder / "model", ignore_errors=True)
-        store.get_folder(exported, folder / "model")
-
-
-def _finish_metrics(folder: Path, usage: Usage, records: list[dict[str, Any]]) -> None:
-    """Put what is known only at the very end into metrics.json."""
-    path = folder / "metrics.json"
-    if not path.is_file():
-        return
-    values = json.loads(path.read_text(encoding="utf-8"))
-    values["wall_seconds"] = round(usage.wall_seconds, 1)
-    values["peak_memory_bytes"] = usage.peak_memory_bytes
-    for record in records:
-        if record["seconds"] is not None:
-            values["seconds"][record["step"]] = record["seconds"]
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _failure(records: list[dict[str, Any]], folder: Path) -> str:
-    failed = [record for record in records if record["status"] == "failed"]
-    lines = [f"{record['step']} failed: {record['error']['message']}" for record in failed]
-    lines.append(f"log: {folder / 'logs' / 'pipeline.log'}")
-    if (folder / "report.html").is_file():
-        lines.append(f"report: {folder / 'report.html'}")
-    lines.append(_how_to_resume(folder))
-    return "\n".join(lines)
-
-
-def _how_to_resume(folder: Path) -> str:
-    return f"resume with: uae run --resume {folder.name} --run-root {folder.parent}"
-
-
-def _summarise(folder: Path, console: Console) -> None:
-    values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    for stage, found in values["stages"].items():
-        bench = found["unified_bench"]
-        low, high = bench["interval"]
-        console.print(
-            f"  Unified-Bench after {stage:<30}{bench['overall']:6.2f}  [{low:.2f}, {high:.2f}]",
-            highlight=False,
-            markup=False,
-        )
-    gate = values["gate"]
-    gibibytes = values["peak_memory_bytes"] / 2**30
-    console.print(f"  gate: {gate['decision']}", highlight=False)
-    console.print(f"  {values['wall_seconds']:.0f} s, {gibibytes:.1f} GiB at most", highlight=False)
-    console.print(f"model:  {folder / 'model'}", highlight=False, soft_wrap=True)
-    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)

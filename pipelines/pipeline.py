@@ -7,6 +7,8 @@ Unified-Bench after every training stage, GenEval and DPG-Bench after the last o
 waits for all of them. `report_run` runs at the end, also after a failure.
 """
 
+from typing import Any
+
 from kfp import dsl
 
 from uae_components.cold_start.component import cold_start
@@ -23,11 +25,7 @@ from uae_components.validate_data.component import validate_data
 
 NUM_RETRIES = 2  # a step that no retry cures fails at once, with the stored error
 BACKOFF = "5s"
-
-
-def _bench(stage: str, trained: dsl.PipelineTask, given: dict) -> dsl.PipelineTask:
-    task = evaluate_unified_bench(**given, stage=stage, model=trained.outputs["model"])
-    return _step(task.set_display_name(f"unified-bench after {stage}"))
+Channel = Any  # what a task passes on: kfp has no public name for it
 
 
 def _step(task: dsl.PipelineTask) -> dsl.PipelineTask:
@@ -38,6 +36,12 @@ def _step(task: dsl.PipelineTask) -> dsl.PipelineTask:
 def _never_cached(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """Leave resuming to the records, which know the outputs' content; kfp's cache does not."""
     return task.set_caching_options(False)
+
+
+def _bench(stage: str, model: Channel, given: dict[str, Channel]) -> Channel:
+    """Judge the model of a stage; return its results."""
+    task = evaluate_unified_bench(**given, stage=stage, model=model)
+    return _step(task.set_display_name(f"unified-bench after {stage}")).outputs["results"]
 
 
 @dsl.pipeline(name="uae", description="Train a unified multimodal model as an auto-encoder")
@@ -65,47 +69,26 @@ def uae_pipeline(
     """
     job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     where = {"run_id": run_id, "endpoint": endpoint, "bucket": bucket, "job": job}
-    with dsl.ExitHandler(_never_cached(report_run(**where)), name="train-and-evaluate"):
+    with dsl.ExitHandler(_never_cached(report_run(**where)), name="train and evaluate"):
         validated = _step(
             validate_data(recipe=recipe, data=data, seed=seed, base_model=base_model, **where)
-        )
-        given = {
-            "recipe": validated.outputs["recipe"],
-            "run": validated.outputs["run"],
-            "data": validated.outputs["dataset"],
-        }
-        settled = {"recipe": given["recipe"], "run": given["run"]}
+        ).outputs
+        run = {"recipe": validated["recipe"], "run": validated["run"]}
+        given = {**run, "data": validated["dataset"]}
 
-        stage_1 = _step(pretrain_decoder(**given))
+        stage_1 = _step(pretrain_decoder(**given)).outputs["model"]
         stage_1_bench = _bench("pretrain_decoder", stage_1, given)
-
-        cold = _step(cold_start(**given, model_in=stage_1.outputs["model"]))
+        cold = _step(cold_start(**given, model_in=stage_1)).outputs["model"]
         _bench("cold_start", cold, given)
-
-        gfu = _step(generation_for_understanding(**given, model_in=cold.outputs["model"]))
+        gfu = _step(generation_for_understanding(**given, model_in=cold)).outputs["model"]
         _bench("generation_for_understanding", gfu, given)
+        ufg = _step(understanding_for_generation(**given, model_in=gfu)).outputs["model"]
+        results = {
+            "unified_bench": _bench("understanding_for_generation", ufg, given),
+            "geneval": _step(evaluate_geneval(**given, model=ufg)).outputs["results"],
+            "dpg_bench": _step(evaluate_dpg_bench(**given, model=ufg)).outputs["results"],
+        }
 
-        ufg = _step(understanding_for_generation(**given, model_in=gfu.outputs["model"]))
-        ufg_bench = _bench("understanding_for_generation", ufg, given)
-        geneval = _step(evaluate_geneval(**given, model=ufg.outputs["model"]))
-        dpg_bench = _step(evaluate_dpg_bench(**given, model=ufg.outputs["model"]))
-
-        decided = _step(
-            gate(
-                **settled,
-                stage_1=stage_1_bench.outputs["results"],
-                candidate=ufg_bench.outputs["results"],
-            )
-        )
-        decided.after(geneval, dpg_bench)
-        _step(
-            export_model(
-                **given,
-                promote=promote,
-                model=ufg.outputs["model"],
-                unified_bench=ufg_bench.outputs["results"],
-                geneval=geneval.outputs["results"],
-                dpg_bench=dpg_bench.outputs["results"],
-                decision=decided.outputs["decision"],
-            )
-        )
+        decided = gate(**run, stage_1=stage_1_bench, candidate=results["unified_bench"])
+        decision = _step(decided).outputs["decision"]
+        _step(export_model(**given, promote=promote, model=ufg, **results, decision=decision))

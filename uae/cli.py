@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_SIGNAL = 128  # + its number, as shells count
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,9 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UaeError as error:
         print(f"uae: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("uae: stopped", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        number: int = interrupt.args[0] if interrupt.args else signal.SIGINT
+        return EXIT_SIGNAL + number
     return 0
 
 

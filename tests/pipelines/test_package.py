@@ -66,14 +66,16 @@ def test_last_evaluations_are_parallel(tasks):
         assert not set(tasks[name]["dependentTasks"]) & set(last)
 
 
-def test_gate_waits_for_all_evaluations_it_uses_and_export_for_the_gate(tasks):
-    assert set(tasks["gate"]["dependentTasks"]) >= {
-        "evaluate-unified-bench",
-        "evaluate-unified-bench-4",
-        "evaluate-geneval",
-        "evaluate-dpg-bench",
-    }
-    assert "gate" in tasks["export-model"]["dependentTasks"]
+def test_gate_compares_the_first_stage_with_the_last(tasks):
+    inputs = tasks["gate"]["inputs"]["artifacts"]
+    results = {name: i["taskOutputArtifact"]["producerTask"] for name, i in inputs.items()}
+    last, first = "evaluate-unified-bench-4", "evaluate-unified-bench"
+    assert results == {"candidate": last, "stage_1": first}
+
+
+def test_export_waits_for_the_gate_and_for_all_that_it_reports(tasks):
+    waits_for = {"evaluate-unified-bench-4", "evaluate-geneval", "evaluate-dpg-bench", "gate"}
+    assert set(tasks["export-model"]["dependentTasks"]) >= waits_for
     assert model_of(tasks["export-model"]) == "understanding-for-generation"
 
 

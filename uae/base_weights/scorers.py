@@ -285,7 +285,10 @@ def publish_pretrained_figures(weights: Path) -> dict[str, float]:
     def features(images_BCHW: Tensor) -> Tensor:
         return scorer.features(to_bytes(images_BCHW), batch_size=50)
 
-    figures = {**cosine_by_changes(features), **cosine_by_kind(features)}
+    figures = {  # pictures enlarged to 224 take long
+        **cosine_by_changes(features, num_scenes=60),
+        **cosine_by_kind(features, num_scenes=40),
+    }
     path = weights / "scorers" / f"{EFFICIENTNET}.metrics.json"
     path.write_text(json.dumps(figures, indent=2), encoding="utf-8")
     return figures

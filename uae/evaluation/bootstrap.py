@@ -1,7 +1,7 @@
-"""Percentile bootstrap intervals for means, paired differences and means of group means.
+"""Percentile bootstrap intervals for means, paired differences, group means, and several seeds.
 
-The unit that is resampled is the sample (image or prompt), never the single question or seed:
-what was drawn independently is what may be drawn again.
+The unit that is resampled is the sample (image or prompt), never the single question, and where a
+training was repeated also the seed: what was drawn independently is what may be drawn again.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,37 @@ def group_mean_interval(groups: Sequence[ArrayLike], resamples: int, seed: int) 
     if not arrays or resamples < 1:
         raise ValueError(f"nothing to resample: {len(arrays)} groups, {resamples=}")
     rng = np.random.default_rng(seed)
-    means = np.mean([_resampled_means(array, resamples, rng) for array in arrays], axis=0)
+    return _central(np.mean([_resampled_means(array, resamples, rng) for array in arrays], axis=0))
+
+
+def seeds_and_samples_interval(values_SN: ArrayLike, resamples: int, seed: int) -> Interval:
+    """Return the interval of the mean over S training seeds and the N samples all were judged on.
+
+    Seeds are drawn again first, then samples; one draw of samples serves all drawn seeds, because
+    a sample that is hard is hard for every seed. (Independent draws would call that luck and give
+    intervals that are too narrow.) This is the two-way bootstrap of Owen, "The pigeonhole
+    bootstrap", Annals of Applied Statistics 1(2), 2007, with a factor that has few levels: S seeds
+    show little of how much another seed could differ.
+
+    Args:
+        values_SN: For differences, already paired by seed and sample.
+        resamples: Number of draws.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If the shape is not (S, N), a value is missing or not finite, or resamples < 1.
+    """
+    values = np.asarray(values_SN, dtype=np.float64)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all() or resamples < 1:
+        raise ValueError(f"values must be finite and (S, N), got {values.shape}, {resamples=}")
+    rng = np.random.default_rng(seed)
+    num_seeds, num_samples = values.shape
+    seeds_RS = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=resamples)
+    samples_RN = rng.multinomial(num_samples, np.full(num_samples, 1 / num_samples), resamples)
+    return _central((seeds_RS @ values * samples_RN).sum(axis=1) / values.size)
+
+
+def _central(means: NDArray[np.float64]) -> Interval:
     tail = (1 - COVERAGE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(low), float(high))

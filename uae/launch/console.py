@@ -87,7 +87,7 @@ class RunConsole(io.TextIOBase):
             self._task = self._progress.add_task(name, total=None, shown="")
             return
         self._clear()
-        self._console.print(f"{name:<60}{_outcome(event)}", highlight=False, markup=False)
+        self._say(f"{name:<60}{_outcome(event)}")
         if event.kind == "failed":
             self.last_failure = event
 
@@ -95,7 +95,10 @@ class RunConsole(io.TextIOBase):
         if self._task is not None and self._seen[-1] == stage:
             self._progress.update(self._task, completed=int(done), total=int(total), shown=shown)
             if not self._console.is_terminal:
-                self._console.print(f"        {done}/{total}  {shown}", highlight=False)
+                self._say(f"        {done}/{total}  {shown}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _clear(self) -> None:
         if self._task is not None:

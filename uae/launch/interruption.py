@@ -44,10 +44,10 @@ class Interruption:
         """Raise once a signal has arrived and no step runs any more.
 
         Raises:
-            KeyboardInterrupt: So that nothing else is started.
+            KeyboardInterrupt: With the signal's number, so that nothing else is started.
         """
         if self.noted and not step_processes(self._spared):
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(self.number)
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from uae.records import Artifact, MetricsArtifact, step
+from uae.records import Artifact, MetricsArtifact, Step, step
 
 
 def run_gate(
@@ -63,9 +64,7 @@ def run_export(
     promote: bool,
     data: Artifact,
     model: Artifact,
-    unified_bench: Artifact,
-    geneval: Artifact,
-    dpg_bench: Artifact,
+    evidence: Mapping[str, Artifact],
     decision: Artifact,
     exported: Artifact,
     card: Artifact,
@@ -79,9 +78,7 @@ def run_export(
         promote: Whether a model that passes the gate becomes the champion.
         data: The validated data set.
         model: The last stage's model.
-        unified_bench: Its Unified-Bench results.
-        geneval: Its GenEval results.
-        dpg_bench: Its DPG-Bench results.
+        evidence: Its results: `unified_bench`, `geneval` and `dpg_bench`.
         decision: Folder with gate.json.
         exported: Folder for the exported model.
         card: Markdown file for the model card.
@@ -92,9 +89,8 @@ def run_export(
         ModelError: If the model is not complete.
         StoreError: If the bucket refuses.
     """
-    evidence = {"unified_bench": unified_bench, "geneval": geneval, "dpg_bench": dpg_bench}
-    inputs = {"recipe": recipe, "promote": promote, "data": data, "model": model, **evidence}
-    inputs["decision"] = decision
+    inputs = {"recipe": recipe, "promote": promote, "data": data, "model": model}
+    inputs |= {"decision": decision, **evidence}
     outputs = {"exported": exported, "card": card}
     with step("export_model", run, inputs=inputs, outputs=outputs, metrics=metrics) as work:
         if work.restored:
@@ -102,27 +98,33 @@ def run_export(
         with work.imports():
             from uae.export.export_model import export_model, publish
             from uae.export.gate import read_decision
-            from uae.export.registry import read_champion
             from uae.export.scores import read_unified_bench
             from uae.recipe import parse_recipe
+        results = {name: Path(artifact.path) for name, artifact in evidence.items()}
         folder, decided = Path(exported.path), read_decision(Path(decision.path))
-        champion, run_id = read_champion(work.store), work.location.run_id
-        if champion and champion.run_id == run_id:  # cut off after its own promotion
-            parent = champion.parent
-        else:
-            parent = champion.run_id if champion else None
         lineage = export_model(
             parse_recipe(recipe),
-            run_id=run_id,
+            run_id=work.location.run_id,
             model=Path(model.path),
             data=Path(data.path),
+            **results,
             decision=decided,
-            parent=parent,
+            parent=_parent(work),
             out=folder,
-            **{name: Path(artifact.path) for name, artifact in evidence.items()},
         )
         shutil.copy(folder / "README.md", card.path)
-        scores = read_unified_bench(Path(unified_bench.path))
+        scores = read_unified_bench(results["unified_bench"])
         promoted = promote and decided.promote
         publish(work.store, folder, lineage, unified_bench=scores, promoted=promoted)
         work.log_metrics({"promoted": float(promoted)})
+
+
+def _parent(work: Step) -> str | None:
+    """Return the run whose model is the champion now."""
+    from uae.export.registry import read_champion
+
+    champion = read_champion(work.store)
+    if champion is None:
+        return None
+    cut_off_after_promotion = champion.run_id == work.location.run_id
+    return champion.parent if cut_off_after_promotion else champion.run_id

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from uae.evaluation.bootstrap import bootstrap_interval, group_mean_interval, paired_interval
+from uae.evaluation.bootstrap import (
+    bootstrap_interval,
+    group_mean_interval,
+    paired_interval,
+    seeds_and_samples_interval,
+)
 
 
 def test_equal_values_have_no_spread():
@@ -47,3 +52,37 @@ def test_values_that_cannot_be_resampled_are_refused(values):
 def test_unpaired_lengths_are_refused():
     with pytest.raises(ValueError, match="equal lengths"):
         paired_interval([1.0], [1.0, 2.0], 10, 0)
+
+
+def test_seeds_are_resampled_before_samples():
+    # Two seeds that differ by 1 on every sample: both draws are one seed with probability 1/4.
+    low, high = seeds_and_samples_interval([[0.0] * 50, [1.0] * 50], 4000, seed=0)
+    assert (low, high) == (0.0, pytest.approx(1.0))
+
+
+def test_seeds_share_the_drawn_samples():
+    # Three equal seeds, samples 0 and 1: the mean is 0, 1/2, 1 with probability 1/4, 1/2, 1/4, as
+    # for one seed. Samples drawn apart for each seed would give 0 with probability 1/64 only.
+    low, high = seeds_and_samples_interval([[0.0, 1.0]] * 3, 4000, seed=0)
+    assert (low, high) == (0.0, pytest.approx(1.0))
+
+
+def test_one_seed_is_the_plain_bootstrap():
+    values = np.random.default_rng(0).normal(2.0, 1.0, size=100)
+    low, high = seeds_and_samples_interval([values], 8000, seed=1)
+    plain = bootstrap_interval(values, 8000, seed=2)
+    assert (low, high) == pytest.approx(plain, abs=0.02)
+
+
+def test_interval_adds_the_variances_of_seeds_and_samples():
+    # value = a_s + b_n: Var(mean) = Var(a) / S + Var(b) / N, with the biased variances.
+    a, b = np.random.default_rng(3).normal(size=20), np.random.default_rng(4).normal(size=50)
+    low, high = seeds_and_samples_interval(a[:, None] + b, 8000, seed=5)
+    std = np.sqrt(a.var() / 20 + b.var() / 50)
+    assert (high - low) / (2 * 1.96) == pytest.approx(std, rel=0.05)
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [[]], [[1.0, float("nan")]]])
+def test_values_without_seeds_and_samples_are_refused(values):
+    with pytest.raises(ValueError, match=r"\(S, N\)"):
+        seeds_and_samples_interval(values, 10, 0)

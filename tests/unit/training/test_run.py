@@ -3,7 +3,9 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import linear_run
 import pytest
 import torch
 from linear_run import make_recipe, train_linear
@@ -214,7 +216,7 @@ def kill(step):
     if step == 5: os.kill(os.getpid(), signal.SIGKILL)
 train_linear(make_recipe(), checkpoints=LocalCheckpoints(Path(sys.argv[1])), after_update=kill)
 """
-    here = os.path.dirname(__file__)
+    here = str(Path(linear_run.__file__).parent)
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path), here], check=False)
     assert done.returncode == -signal.SIGKILL
     resumed, _, seen = train_linear(make_recipe(), checkpoints=LocalCheckpoints(tmp_path))

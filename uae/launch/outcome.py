@@ -1,0 +1,75 @@
+"""What a run on this machine leaves in its folder, and what the person is told at its end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from uae.launch.processes import Usage
+from uae.launch.reporting import STEP
+from uae.store.s3 import Store
+
+
+def collect(store: Store, folder: Path) -> None:
+    """Bring what the person came for from the store into the run's folder."""
+    artifacts = f"runs/{folder.name}/artifacts"
+    for name, key in {
+        "report.html": f"{artifacts}/{STEP}/report",
+        "metrics.json": f"{artifacts}/{STEP}/numbers",
+        "data-report.html": f"{artifacts}/validate_data/report",
+    }.items():
+        if store.exists(key):
+            store.get_file(key, folder / name)
+    exported = f"{artifacts}/export_model/exported"
+    if store.exists(f"{exported}/MANIFEST.json"):
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        store.get_folder(exported, folder / "model")
+
+
+def finish_metrics(folder: Path, usage: Usage, records: list[dict[str, Any]]) -> None:
+    """Put what is known only at the very end into metrics.json."""
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["wall_seconds"] = round(usage.wall_seconds, 1)
+    values["peak_memory_bytes"] = usage.peak_memory_bytes
+    for record in records:
+        if record["seconds"] is not None:
+            values["seconds"][record["step"]] = record["seconds"]
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def explain_failure(records: list[dict[str, Any]], folder: Path) -> str:
+    """Say which steps failed and why, and how to go on."""
+    failed = [record for record in records if record["status"] == "failed"]
+    lines = [f"{record['step']} failed: {record['error']['message']}" for record in failed]
+    lines.append(f"log: {folder / 'logs' / 'pipeline.log'}")
+    if (folder / "report.html").is_file():
+        lines.append(f"report: {folder / 'report.html'}")
+    lines.append(how_to_resume(folder))
+    return "\n".join(lines)
+
+
+def how_to_resume(folder: Path) -> str:
+    """Return the command that goes on with a run."""
+    return f"resume with: uae run --resume {folder.name} --run-root {folder.parent}"
+
+
+def summarise(folder: Path) -> str:
+    """Say what a finished run reached, and where its report is."""
+    values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    lines = []
+    for stage, found in values["stages"].items():
+        bench = found["unified_bench"]
+        low, high = bench["interval"]
+        scores = f"{bench['overall']:6.2f}  [{low:.2f}, {high:.2f}]"
+        lines.append(f"  Unified-Bench after {stage:<30}{scores}")
+    gibibytes = values["peak_memory_bytes"] / 2**30
+    lines.append(f"  gate: {values['gate']['decision']}")
+    lines.append(f"  {values['wall_seconds']:.0f} s, {gibibytes:.1f} GiB at most")
+    lines.append(f"model:  {folder / 'model'}")
+    lines.append(f"report: {folder / 'report.html'}")
+    return "\n".join(lines)
