@@ -7,6 +7,7 @@ RECIPE ?= starter
 DATA ?= starter
 RESUME ?=
 SEED ?=
+EFFECT ?=
 
 .PHONY: run test lint types install install-dev chromium bench effect starter-data base-weights clean
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kfp import local
 from rich.console import Console
 
-from uae.errors import RunError
+from uae.errors import RunError, StoreError
 from uae.launch.console import RunConsole
-from uae.launch.events import EVENTS_VARIABLE
+from uae.launch.events import EVENTS_VARIABLE, Event
 from uae.launch.interruption import Interruption
 from uae.launch.lock import run_lock
 from uae.launch.outcome import (
@@ -123,18 +123,22 @@ def _run_locked(request: Request, folder: Path, console: Console) -> None:
         endpoint = server.endpoint if server else request.endpoint
         interruption = stack.enter_context(Interruption(server.pid if server else None))
         try:
-            finished = _run_pipeline(request, folder, endpoint, console, interruption)
+            failure = _run_pipeline(request, folder, endpoint, console, interruption)
+            store = Store.connect(endpoint, request.bucket)
+            if failure:
+                fail_unfinished(store, f"runs/{folder.name}")
+            collect(store, folder)
+            records = read_records(store, f"runs/{folder.name}")
         except KeyboardInterrupt:
             console.print(f"stopped; {how_to_resume(folder)}", **PLAIN)
             raise
+        except StoreError as error:
+            raise RunError(f"{error}\n{how_to_resume(folder)}") from error
         finally:
             shutil.rmtree(folder / "tmp", ignore_errors=True)
-        store = Store.connect(endpoint, request.bucket)
-        collect(store, folder)
-        records = read_records(store, f"runs/{folder.name}")
     finish_metrics(folder, usage, records)
-    if not finished:
-        raise RunError(explain_failure(records, folder))
+    if failure:
+        raise RunError(explain_failure(folder, records, failure.event, failure.message))
     console.print(summarise(folder), **PLAIN)
 
 
@@ -146,6 +150,13 @@ def _variables(folder: Path) -> dict[str, str]:
         USAGE_VARIABLE: str(folder / "usage.json"),
         "TMPDIR": str(temporary),
     }  # fmt: skip
+
+
+class Failure(NamedTuple):
+    """What is known of a failed pipeline before the records are read."""
+
+    event: Event | None  # the last failure that a step told of
+    message: str  # kfp's own
 
 
 @contextmanager
@@ -175,8 +186,13 @@ def _store(request: Request, run_root: Path) -> Iterator[EmbeddedStore | None]:
 
 def _run_pipeline(
     request: Request, folder: Path, endpoint: str, console: Console, interruption: Interruption
-) -> bool:
-    """Run the compiled pipeline; return whether every step succeeded."""
+) -> Failure | None:
+    """Run the pipeline; return what went wrong, if anything did.
+
+    Raises:
+        KeyboardInterrupt: If a signal ended it.
+        StoreError: If the embedded store ended.
+    """
     artifacts, logs = folder / "artifacts", folder / "logs"
     shutil.rmtree(artifacts, ignore_errors=True)  # of an earlier execution; the store has them
     logs.mkdir(exist_ok=True)
@@ -185,33 +201,25 @@ def _run_pipeline(
         pipeline_root=str(artifacts),
         workspace_root=str(folder / "tmp" / "workspace"),
     )
-    with (logs / "pipeline.log").open("a", encoding="utf-8", buffering=1) as log:
+    with ExitStack() as stack:
+        log = stack.enter_context((logs / "pipeline.log").open("a", 1, encoding="utf-8"))
         output = RunConsole(log, _num_steps(), console, interruption.raise_if_due)
-        output.start()
+        stack.enter_context(output.shown())
+        stack.enter_context(contextlib.redirect_stdout(output))  # type: ignore[type-var]
+        stack.enter_context(contextlib.redirect_stderr(log))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # on settings that only a cluster has
         try:
-            with (
-                contextlib.redirect_stdout(output),  # type: ignore[type-var]
-                contextlib.redirect_stderr(log),
-                warnings.catch_warnings(),
-            ):
-                warnings.simplefilter("ignore")  # on settings that only a cluster has
-                uae_pipeline(
-                    recipe=request.recipe,
-                    data=request.data,
-                    run_id=folder.name,
-                    endpoint=endpoint,
-                    bucket=request.bucket,
-                )
-        except RuntimeError as error:
-            store, prefix = Store.connect(endpoint, request.bucket), f"runs/{folder.name}"
-            fail_unfinished(store, prefix)
-            if not any(record["status"] == "failed" for record in read_records(store, prefix)):
-                raise  # no step's fault
-            log.write(f"{error}\n")
-            return False
-        finally:
-            output.stop()
-    return True
+            uae_pipeline(
+                recipe=request.recipe,
+                data=request.data,
+                run_id=folder.name,
+                endpoint=endpoint,
+                bucket=request.bucket,
+            )
+        except RuntimeError as error:  # the only thing kfp says of a failed step
+            return Failure(output.last_failure, str(error))
+    return None
 
 
 def _num_steps() -> int:

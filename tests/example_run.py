@@ -127,6 +127,7 @@ def _write_artifacts(folder: Path, step: str, num_samples: int) -> None:
         write_json(place / "results" / "results.json", {
             "protocol": step.removeprefix("evaluate_"), "version": 1, "score": 0.74,
             "interval": [0.69, 0.78], "tasks": tasks,
+            "prompts": {"source": "starter", "count": 48},
         })  # fmt: skip
     elif step == "gate":
         checks = (Check(True, "overall 81.22, required 0.00"), Check(True, "text fidelity kept"))

@@ -199,7 +199,12 @@ def step(
     follow_parent()
     started, location = time.perf_counter(), RunLocation.parse(run)
     record = StepRecord(name, hash_inputs(inputs), location.job, _now())
-    work = Step(record, location, location.connect(), outputs, metrics)
+    try:
+        store = location.connect()
+    except StoreError as error:  # there is no place for a record
+        emit("failed", name, error=_describe(error))
+        raise
+    work = Step(record, location, store, outputs, metrics)
     if _resume(work):
         emit("restored", name, seconds=work.record.seconds)
         yield work
@@ -227,7 +232,13 @@ def _resume(work: Step) -> bool:
     """Look at the record that this step left before; return whether its outputs were restored."""
     if not work.store.exists(work.key):
         return False
-    before = StepRecord(**work.store.get_json(work.key))
+    values = work.store.get_json(work.key)
+    if values["format"] != RECORD_FORMAT:
+        raise StoreError(
+            f"{work.key} has format {values['format']}, this version reads {RECORD_FORMAT}: "
+            "finish the run with the version that began it, or start a new one"
+        )
+    before = StepRecord(**values)
     if before.inputs != work.record.inputs:
         return False
     if before.status == "succeeded":
@@ -243,11 +254,7 @@ def _resume(work: Step) -> bool:
 
 def _record_failure(work: Step, error: BaseException, started: float, log_tail: list[str]) -> None:
     work.record.status = "failed"
-    work.record.error = {
-        "type": type(error).__name__,
-        "message": str(error) or type(error).__name__,
-        "retryable": isinstance(error, RETRYABLE),
-    }
+    work.record.error = _describe(error)
     work.finish(started, log_tail)
     emit("failed", work.record.step, seconds=work.record.seconds, error=work.record.error)
     try:
@@ -256,6 +263,15 @@ def _record_failure(work: Step, error: BaseException, started: float, log_tail: 
         work.write()
     except (StoreError, OSError) as gone:
         error.add_note(f"the step's record could not be written either: {gone}")
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    name = type(error).__name__
+    return {
+        "type": name,
+        "message": str(error) or name,
+        "retryable": isinstance(error, RETRYABLE),
+    }
 
 
 def _stored_error(error: dict[str, Any]) -> Exception:

@@ -19,12 +19,9 @@ from benchmarks.effect.differences import (
 )
 
 FORMAT = 1
-UNITS = {  # of what is not in points of 0 to 100
-    "attribute_recall": "share of true attributes that the caption mentions",
-    "caption_words": "words",
-    "text_fidelity": "share of pictures with a word whose caption quotes it",
-    "repetition": "share of repeated words",
-}
+ABLATION_MEASURES = ("overall", HELDOUT, "attribute_recall", "caption_words", "text_fidelity")
+LOST_MEASURES = ("overall", HELDOUT)
+SHARES = ("attribute_recall", "text_fidelity", "repetition")  # 0 to 1
 CLAIMS = (  # what must hold if the loop learns: comparison, measure, allowed signs, in words
     ("all stages after Stage 1", "overall", (1,), "rises"),
     ("all stages after Stage 1", HELDOUT, (1,), "rises"),
@@ -107,7 +104,7 @@ def write_json(effect: Effect, path: Path) -> None:
 def write_markdown(effect: Effect, path: Path, plot: str) -> None:
     """Write the tables."""
     parts = [
-        "# What each stage contributes",
+        "# Does the loop learn?",
         _introduction(effect.settings),
         "## What must hold if the loop learns",
         _table(
@@ -117,13 +114,13 @@ def write_markdown(effect: Effect, path: Path, plot: str) -> None:
                 for text, ok in effect.claims()
             ],
         ),
+        "## What each stage contributes",
+        _arms(effect),
         f"![Levels and differences]({plot})",
         "## Models",
         _levels(effect),
         "## Paired differences",
         *(part for row in effect.differences for part in _difference_table(*row)),
-        "## Arms",
-        _table(("arm", "what"), [(name, ARMS[name].what) for name in effect.settings["arms"]]),
     ]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -137,7 +134,9 @@ def _introduction(settings: Mapping[str, Any]) -> str:
         f"Intervals: 95 %, bootstrap over seeds, then scenes ({RESAMPLES} resamples; the drawn "
         "scenes are the same for all drawn seeds). Differences are paired by seed and scene.",
         f"Picture scores are points, 0 to 100. `{HELDOUT}`: mean of the slots that no stage had as "
-        f"its reward ({', '.join(settings['heldout_slots']) or 'there is none'}).",
+        f"its reward ({', '.join(settings['heldout_slots']) or 'there is none'}). Shares, 0 to 1: "
+        "true attributes that the caption tells; pictures with a word whose caption quotes exactly "
+        "it; repeated words.",
         f"Making all pieces took {settings['seconds'] / 60:.0f} minutes.",
     ]
     if settings["num_code_versions"] > 1:
@@ -148,12 +147,31 @@ def _introduction(settings: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _arms(effect: Effect) -> str:
+    """Return the ablation table: every arm's last model, and the whole loop minus that model."""
+    against = {
+        comparison.before: found
+        for comparison, found in effect.differences
+        if comparison.before.arm != comparison.after.arm
+    }
+    shown = [name for name in ABLATION_MEASURES if name in effect.measures]
+    rows = []
+    for name in effect.settings["arms"]:
+        last = Point(name, ARMS[name].stages[-1])
+        cells = [_show(effect.levels[last][measure], measure) for measure in shown]
+        lost = [_change(against[last][m], m) if last in against else "" for m in LOST_MEASURES]
+        rows.append((name, ARMS[name].what, *cells, *lost))
+    head = ("arm", "what", *shown, *(f"whole loop minus this, {m}" for m in LOST_MEASURES))
+    return _table(head, rows)
+
+
 def _levels(effect: Effect) -> str:
-    rows = [
-        (str(point), *(_show(found, name) for name, found in row.items()))
-        for point, row in effect.levels.items()
-    ]
-    return _table(("model", *effect.measures), rows)
+    models: dict[tuple[str, ...], list[Point]] = {}  # models that arms share stand once
+    for point, row in effect.levels.items():
+        cells = (STAGE_NAMES[point.stage], *(_show(found, name) for name, found in row.items()))
+        models.setdefault(cells, []).append(point)
+    rows = [(", ".join(point.arm for point in points), *cells) for cells, points in models.items()]
+    return _table(("arm", "after", *effect.measures), rows)
 
 
 def _difference_table(comparison: Comparison, row: Found) -> list[str]:
@@ -167,13 +185,12 @@ def _difference_table(comparison: Comparison, row: Found) -> list[str]:
             rows.append((name, "", "", "truth unknown", "", ""))
             continue
         digits = _digits(name)
-        low, high = found.interval
         rows.append(
             (
                 name,
                 f"{found.before:.{digits}f}",
                 f"{found.after:.{digits}f}",
-                f"{found.difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]",
+                _change(found, name),
                 {1: "above zero", -1: "below zero", 0: "not told apart from zero"}[found.sign],
                 ", ".join(f"{value:+.{digits}f}" for value in found.by_seed),
             )
@@ -190,8 +207,16 @@ def _show(found: Level | None, name: str) -> str:
     return f"{found.mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def _change(found: Difference | None, name: str) -> str:
+    if found is None:
+        return "unknown"
+    digits = _digits(name)
+    low, high = found.interval
+    return f"{found.difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
 def _digits(measure: str) -> int:
-    return 1 if measure == "caption_words" else 3 if measure in UNITS else 2
+    return 1 if measure == "caption_words" else 3 if measure in SHARES else 2
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,7 +13,7 @@ def test_ten_updates_of_every_stage_follow_the_golden_curves(world, tmp_path):
     for before, now in zip(golden[1:], found[1:], strict=True):
         assert before.split()[:2] == now.split()[:2]
         # On the machine that wrote the file all digits agree; others round differently.
-        assert numbers(now) == pytest.approx(numbers(before), rel=1e-3, abs=1e-6), before
+        assert numbers(now) == pytest.approx(numbers(before), rel=1e-3, abs=1e-5), before
 
 
 def load_script():

@@ -1,6 +1,11 @@
 import pytest
 from color_world import make_color_world
-from stage_world import stage_recipe, train
+from stage_world import make_world, stage_recipe, train
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from tiny_run import write_data, write_recipe
 
+pytestmark = pytest.mark.timeout(1500)  # about 90 s each where nothing else runs
 UAE = [sys.executable, "-m", "uae.cli"]
 STEPS = 14
 
@@ -27,7 +28,7 @@ def data(tmp_path_factory):
 
 def uae_run(*arguments, root):
     command = [*UAE, "run", *map(str, arguments), "--run-root", str(root)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=500)
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=1400)
 
 
 def processes_of(root):
@@ -129,7 +130,7 @@ def running(recipe, data, tmp_path):
         [*command, "--run-root", str(tmp_path)], stdout=log, stderr=log, start_new_session=True
     )
     started = '"started", "step": "pretrain_decoder"'
-    wait_until(lambda: started in log_of(tmp_path), seconds=240, what="the second step's start")
+    wait_until(lambda: started in log_of(tmp_path), seconds=600, what="the second step's start")
     yield process, tmp_path
     process.kill()
     process.wait()
@@ -152,7 +153,7 @@ def test_interrupt_ends_everything(running, to_group):
     process, root = running
     send = os.killpg if to_group else os.kill
     send(process.pid, signal.SIGINT)
-    assert process.wait(timeout=120) == 130
+    assert process.wait(timeout=300) == 130
     assert not processes_of(root)
     console = (root / "console.txt").read_text()
     assert f"uae run --resume {only_run(root).name}" in console
@@ -174,5 +175,5 @@ def test_killed_step_is_tried_again(running):
     python = max(steps, key=lambda p: p.create_time())
     python.kill()
     again = '"step": "pretrain_decoder", "attempt": 2'
-    wait_until(lambda: again in log_of(root), seconds=120, what="the second attempt")
+    wait_until(lambda: again in log_of(root), seconds=300, what="the second attempt")
     assert process.poll() is None

@@ -42,11 +42,11 @@ SHIFT = 3.0
 COMPLETE_SHARE = 0.75
 EMPTY_SHARE = 0.04  # no caption at all, for classifier-free guidance
 SETTINGS = TrainerSettings(
-    num_steps=6_000,
+    num_steps=2_600,
     learning_rate=1e-3,
-    warmup_steps=200,
+    warmup_steps=100,
     final_learning_rate=1e-4,
-    ema_decay=0.999,
+    ema_decay=0.998,
     bf16=True,
 )
 

@@ -1,4 +1,4 @@
-"""What the base weights can do, measured on held-out compositions before anything builds on them."""
+"""What the base weights can do, measured on compositions that none was trained on."""
 
 import random
 
@@ -14,8 +14,8 @@ from uae.data.starter.attributes import attribute_recall, text_fidelity
 from uae.data.starter.captions import complete_caption, terse_caption
 from uae.data.starter.reader import attribute_accuracy
 from uae.models.autoencoder import AutoEncoder
-from uae.models.encoder import Encoder
 from uae.models.captioning import write_captions
+from uae.models.encoder import Encoder
 from uae.recipe import SamplerRecipe
 from uae.seeds import make_generator
 

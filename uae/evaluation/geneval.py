@@ -21,7 +21,8 @@ from uae.errors import EvaluationError
 from uae.evaluation.benchmark_scenes import load_benchmark_scenes, scene_picture
 from uae.evaluation.bootstrap import group_mean_interval
 from uae.evaluation.colors import OFFICIAL_TEMPLATES, ColorClassifier, OpenClipColors
-from uae.evaluation.detector import Detector, Mask2FormerDetector
+from uae.evaluation.detector import Detector
+from uae.evaluation.detector_loading import load_detector
 from uae.evaluation.geneval_images import check_folder, paint_folder, picture_seed, sample_path
 from uae.evaluation.geneval_prompts import scene_prompts
 from uae.evaluation.geneval_rules import (
@@ -113,7 +114,7 @@ def load_starter_models(root: Path, batch_size: int, device: torch.device | str)
         ModelError: If one is missing or its weights do not fit.
     """
     return GenevalModels(
-        Mask2FormerDetector.load(root / "detector", batch_size=batch_size, device=device),
+        load_detector(root / "detector", batch_size=batch_size, device=device),
         OpenClipColors.load(
             root / "scorers" / "clip",
             colors=tuple(COLORS),

@@ -51,6 +51,21 @@ class UnifiedBenchScores(BaseModel):
         return {name: slot for name, slot in self.slots.items() if slot.scorer != reward_scorer}
 
 
+class TaskPrompts(BaseModel):
+    """Which prompts a benchmark asked."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    source: str  # "data": the data set's own benchmark split; "starter": the shipped one
+    count: int
+
+    @property
+    def words(self) -> str:
+        """How many there are and where they come from, for a reader."""
+        known = {"data": "the data set's own scenes", "starter": "the shipped starter scenes"}
+        return f"{self.count} prompts from {known.get(self.source, self.source)}"
+
+
 class TaskScores(BaseModel):
     """A GenEval or DPG-Bench result."""
 
@@ -61,6 +76,7 @@ class TaskScores(BaseModel):
     score: float
     interval: Interval
     tasks: dict[str, float]
+    prompts: TaskPrompts
 
 
 def read_unified_bench(folder: Path) -> UnifiedBenchScores:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -49,14 +50,15 @@ class RunConsole(io.TextIOBase):
             disable=not console.is_terminal,
         )
 
-    def start(self) -> None:
-        """Show the display."""
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the display; what is not meant to stay goes away at the end."""
         self._progress.start()
-
-    def stop(self) -> None:
-        """Remove what is not meant to stay."""
-        self._progress.stop()
-        self._log.flush()
+        try:
+            yield
+        finally:
+            self._progress.stop()
+            self._log.flush()
 
     def write(self, text: str) -> int:
         """Log the text and show what is meant for the person."""

@@ -14,7 +14,8 @@ from typing import Any, Self
 
 import psutil
 
-from uae.launch.processes import step_processes
+from uae.errors import StoreError
+from uae.launch.processes import is_alive, step_processes
 
 GRACE_SECONDS = 90.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,13 +42,17 @@ class Interruption:
         return self.number is not None
 
     def raise_if_due(self) -> None:
-        """Raise once a signal has arrived and no step runs any more.
+        """Raise once the pipeline must not go on.
 
         Raises:
-            KeyboardInterrupt: With the signal's number, so that nothing else is started.
+            KeyboardInterrupt: With a signal's number, if one arrived and no step runs any more.
+            StoreError: If the store's server has ended; the running step is killed.
         """
         if self.noted and not step_processes(self._spared):
             raise KeyboardInterrupt(self.number)
+        if self._spared is not None and not is_alive(self._spared):
+            self._signal_steps(signal.SIGKILL)
+            raise StoreError("the embedded store ended in the middle of the run")
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from uae.launch.events import Event
 from uae.launch.processes import Usage
 from uae.launch.reporting import STEP
 from uae.store.s3 import Store
@@ -42,10 +44,21 @@ def finish_metrics(folder: Path, usage: Usage, records: list[dict[str, Any]]) ->
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def explain_failure(records: list[dict[str, Any]], folder: Path) -> str:
-    """Say which steps failed and why, and how to go on."""
-    failed = [record for record in records if record["status"] == "failed"]
-    lines = [f"{record['step']} failed: {record['error']['message']}" for record in failed]
+def explain_failure(
+    folder: Path, records: Sequence[Mapping[str, Any]], event: Event | None, otherwise: str
+) -> str:
+    """Say which steps failed and why, and how to go on.
+
+    Args:
+        folder: The run's folder.
+        records: Records of all steps that started.
+        event: The last failure that a step told of; counts where no record could be written.
+        otherwise: What is said if there is neither.
+    """
+    failed = {r["step"]: r["error"]["message"] for r in records if r["status"] == "failed"}
+    if not failed and event is not None:
+        failed = {event.step: event.facts["error"]["message"]}
+    lines = [f"{step} failed: {message}" for step, message in failed.items()] or [otherwise]
     lines.append(f"log: {folder / 'logs' / 'pipeline.log'}")
     if (folder / "report.html").is_file():
         lines.append(f"report: {folder / 'report.html'}")

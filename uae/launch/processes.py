@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -33,21 +33,24 @@ def step_processes(spared: int | None) -> list[psutil.Process]:
     for process in found:  # parents come before their children
         if process.pid not in kept and _parent(process) in kept:
             kept.add(process.pid)
-    return [process for process in found if process.pid not in kept and _is_alive(process)]
+    return [process for process in found if process.pid not in kept and is_alive(process.pid)]
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process exists and has not ended."""
+    try:
+        alive: bool = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    return alive
 
 
 def _parent(process: psutil.Process) -> int | None:
     try:
-        return process.ppid()
+        pid: int | None = process.ppid()
     except psutil.NoSuchProcess:
         return None
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return pid
 
 
 class Usage:
@@ -59,8 +62,8 @@ class Usage:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        before = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        self._started = time.monotonic() - before.get("wall_seconds", 0.0)
+        before: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        self._started: float = time.monotonic() - before.get("wall_seconds", 0.0)
         self.peak_memory_bytes: int = before.get("peak_memory_bytes", 0)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="usage", daemon=True)

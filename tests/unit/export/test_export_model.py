@@ -27,6 +27,7 @@ DECISION = Decision((Check(True, "overall 81.00, required 0.00"),))
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     task = {"protocol": "geneval", "version": 1, "score": 0.7, "interval": [0.6, 0.8]}
+    task |= {"prompts": {"source": "starter", "count": 48}}
     write_json(folder / "geneval" / "results.json", task | {"tasks": {"counting": 0.4}})
     data = {"source": "starter", "revision": "r1", "licences": {"MIT": 12, "CC0-1.0": 3}}
     write_json(folder / "data" / "data.json", data)
@@ -85,7 +86,8 @@ def test_card_says_scores_lineage_and_licences(exported):
     out, lineage = exported
     card = (out / "README.md").read_text()
     for text in ("run-1", "run-0", lineage.bundle_sha256, "| CC0-1.0 | 3 |", "| counting | 0.400 |",
-                 "efficientnet-lite0", "holds: overall 81.00", "Fluent Emoji Flat"):  # fmt: skip
+                 "efficientnet-lite0", "holds: overall 81.00", "Fluent Emoji Flat",
+                 "48 prompts from the shipped starter scenes"):  # fmt: skip
         assert text in card
     assert "MIT License" in (out / "LICENSES" / "fluent-emoji-flat-MIT.txt").read_text()
     assert json.loads((out / "lineage.json").read_text()) == lineage.model_dump(mode="json")

@@ -15,9 +15,8 @@ def shown(text: str) -> tuple[str, str]:
     """Return what is shown of a pipeline's output, and what is logged."""
     screen, log = io.StringIO(), io.StringIO()
     console = RunConsole(log, 14, Console(file=screen, width=60), lambda: None)
-    console.start()
-    console.write(text)
-    console.stop()
+    with console.shown():
+        console.write(text)
     return screen.getvalue(), log.getvalue()
 
 

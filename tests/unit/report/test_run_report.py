@@ -53,6 +53,10 @@ def test_every_picture_is_shown_after_every_stage(report):
     assert report.count('alt="Original ') == 12
 
 
+def test_benchmarks_say_whose_scenes_they_asked_for(report):
+    assert report.count("48 prompts from the shipped starter scenes") == 2
+
+
 def test_verdict_and_change_are_in_words(report):
     assert '<div class="verdict good">Promoted</div>' in report
     assert re.search(r"Unified-Bench changed by \+\d+\.\d\d points \(95 % interval \+", report)

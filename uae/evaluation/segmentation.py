@@ -1,0 +1,100 @@
+"""Object detection with a transformers SegFormer: connected regions of its class map.
+
+For domains whose objects do not touch. It is not the published GenEval detector; results made with
+it carry its name and are refused in comparisons with others.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import label
+from torch.nn.functional import interpolate
+from transformers.models.segformer.image_processing_segformer import SegformerImageProcessor
+from transformers.models.segformer.modeling_segformer import SegformerForSemanticSegmentation
+
+from uae.errors import ModelError
+from uae.evaluation.geneval_rules import SCORE_THRESHOLD, Detection
+from uae.evaluation.pictures import Pixels
+from uae.models.bundle import bundle_sha, check_loading_info, loading
+
+BACKGROUND = "background"
+MIN_REGION_SHARE = 0.008  # of the picture; smaller regions are specks, not objects
+
+
+class SegformerDetector:
+    """A detector stored as SegFormer's `save_pretrained` folder, one class named "background"."""
+
+    def __init__(
+        self, model: Any, image_processor: Any, *, identity: dict[str, str], batch_size: int
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.image_processor = image_processor
+        self.identity = identity
+        self.batch_size = batch_size
+        names = model.config.id2label
+        self._names = [names[index] for index in range(len(names))]
+        self.classes = tuple(name for name in self._names if name != BACKGROUND)
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, batch_size: int, device: torch.device | str = "cpu"
+    ) -> "SegformerDetector":
+        """Read a detector.
+
+        Raises:
+            ModelError: If the weights do not fit their configuration, or no class is background.
+        """
+        with loading(folder):
+            model, info = SegformerForSemanticSegmentation.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, local_files_only=True
+            )
+            processor = SegformerImageProcessor.from_pretrained(folder, local_files_only=True)
+        check_loading_info(folder, info)
+        if BACKGROUND not in model.config.id2label.values():
+            raise ModelError(f'{folder}: one class must be named "{BACKGROUND}"')
+        identity = {"kind": "segformer-regions", "sha256": bundle_sha(folder)}
+        return cls(model.to(device), processor, identity=identity, batch_size=batch_size)
+
+    @torch.inference_mode()
+    def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
+        """Return the objects of each picture with a score above 0.3, in any order."""
+        found: list[list[Detection]] = []
+        for start in range(0, len(pictures), self.batch_size):
+            batch = pictures[start : start + self.batch_size]
+            inputs = self.image_processor(images=list(batch), return_tensors="pt")
+            logits = self.model(inputs["pixel_values"].to(self.model.device)).logits
+            for picture, logits_CHW in zip(batch, logits, strict=True):
+                full = interpolate(logits_CHW[None], size=picture.shape[:2], mode="bilinear")[0]
+                found.append(regions(full.softmax(0).cpu().numpy(), self._names))
+        return found
+
+
+def regions(probabilities_CHW: NDArray[np.float32], names: Sequence[str]) -> list[Detection]:
+    """Turn class probabilities into instances: connected regions that are not background.
+
+    A region is a connected set of pixels that are likelier something than background. Its class
+    is the one with the highest summed probability inside; its score is that class's share of what
+    is not background, so that soft outlines do not count against a small object.
+    """
+    background = names.index(BACKGROUND)
+    labels, count = label(probabilities_CHW[background] < 0.5, structure=np.ones((3, 3)))
+    found = []
+    for number in range(1, count + 1):
+        mask = labels == number
+        if mask.mean() < MIN_REGION_SHARE:
+            continue
+        means = probabilities_CHW[:, mask].mean(axis=1)
+        means[background] = 0
+        best = int(means.argmax())
+        score = float(means[best] / means.sum())
+        if score > SCORE_THRESHOLD:
+            rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+            box = (
+                float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+            )  # fmt: skip
+            found.append(Detection(names[best], score, box, mask))
+    return found
