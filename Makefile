@@ -7,12 +7,14 @@ RECIPE ?= starter
 DATA ?= starter
 RESUME ?=
 SEED ?=
+ENDPOINT ?=
+BUCKET ?= uae
 EFFECT ?=
 
 .PHONY: run test lint types install install-dev chromium bench effect starter-data base-weights clean
 
 run: install
-	$(BIN)/uae run $(if $(RESUME),--resume $(RESUME),--recipe $(RECIPE) --data $(DATA) $(if $(SEED),--seed $(SEED)))
+	$(BIN)/uae run $(if $(RESUME),--resume $(RESUME),--recipe $(RECIPE) --data $(DATA) $(if $(SEED),--seed $(SEED)) $(if $(ENDPOINT),--endpoint $(ENDPOINT) --bucket $(BUCKET)))
 
 test: install-dev chromium
 	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q $(TESTS)

@@ -26,7 +26,7 @@ class TrainingError(UaeError):
 
 
 class EvaluationError(UaeError):
-    """A benchmark that cannot be scored honestly: a missing image, a bad prompt file, a weak judge."""
+    """A benchmark that cannot be scored honestly: a missing image, bad prompts, a weak judge."""
 
 
 class RunError(UaeError):

@@ -23,7 +23,7 @@ class Photograph(NamedTuple):
 SKIMAGE = (
     Photograph(
         "astronaut.png",
-        "a smiling woman in an orange space suit with a helmet, a flag and a space shuttle behind her",
+        "a smiling woman in an orange space suit, a flag and a space shuttle behind her",
         "NASA Great Images, https://flic.kr/p/r9qvLn",
         "public-domain",
     ),

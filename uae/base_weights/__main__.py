@@ -5,13 +5,12 @@ latest checkpoint, and one that is complete only publishes again.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from uae.base_weights import card, decoder, detector, encoder, judge, scorers, ssl, vae
+from uae.base_weights import card, decoder, encoder, judge, scorers, segmenter, ssl, vae
 from uae.data.starter.vocabulary import STARTER_WEIGHTS
 
 WORK = Path("base-weights-work")
@@ -21,28 +20,29 @@ NUM_THREADS = 2
 def main() -> None:
     """Train, measure, publish, and write the card."""
     torch.set_num_threads(NUM_THREADS)
-    bundle = STARTER_WEIGHTS / "autoencoder"
     vae.train(WORK)
     encoder.train(WORK)
     decoder.train(WORK)
-    figures: dict[str, Any] = decoder.publish(WORK, bundle)
-    others: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
-        name: (
-            lambda name=name: scorers.train_clip(name, WORK),
-            lambda name=name: scorers.publish(name, WORK, STARTER_WEIGHTS),
-        )
-        for name in ("clip", "longclip")
-    }
-    for module in (ssl, judge, detector):
-        others[module.__name__.rpartition(".")[2]] = (
-            lambda module=module: module.train(WORK),
-            lambda module=module: module.publish(WORK, STARTER_WEIGHTS),
-        )
-    for name, (train, publish) in others.items():
-        train()
-        figures[name] = publish()
+    figures: dict[str, Any] = {"autoencoder": publish_autoencoder(WORK, STARTER_WEIGHTS)}
+    for name in ("clip", "longclip"):
+        scorers.train_clip(name, WORK)
+        figures[name] = scorers.publish(name, WORK, STARTER_WEIGHTS)
+    for module in (ssl, judge, segmenter):
+        module.train(WORK)
+        figures[module.NAME] = module.publish(WORK, STARTER_WEIGHTS)
     card.write(STARTER_WEIGHTS)
     print(json.dumps(figures, indent=2))
+
+
+def publish_autoencoder(work: Path, weights: Path) -> dict[str, Any]:
+    """Write the bundle, and beside it what its parts can do."""
+    bundle = weights / "autoencoder"
+    figures: dict[str, Any] = {"decoder": decoder.publish(work, bundle)}
+    figures["encoder"] = encoder.measure(work)
+    figures["vae"] = vae.measure(work)
+    path = weights / "autoencoder-metrics.json"
+    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return figures
 
 
 if __name__ == "__main__":

@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+PARTS = {  # of the auto-encoder: folder -> what it is
+    "vae": "diffusers AutoencoderKL, 64 x 64 x 3 pixels to 8 x 8 x 8 latents",
+    "encoder": "transformers Qwen2.5-VL: writes and reads captions",
+    "transformer": "diffusers SD3 transformer: draws from captions",
+}
 SHIPPED = {  # folder with metrics.json -> what it is
-    "autoencoder/vae": "diffusers AutoencoderKL, 64 x 64 x 3 pixels to 8 x 8 x 8 latents",
-    "autoencoder/encoder": "transformers Qwen2.5-VL: writes and reads captions",
-    "autoencoder": "diffusers SD3 transformer and connector: draws from captions",
     "scorers/clip": "open_clip: the reward's scorer",
     "scorers/longclip": "open_clip, other seed, complete captions: held out from the reward",
     "scorers/ssl": "transformers ViT, trained without captions: held out from the reward",
-    "detector": "transformers Mask2Former: GenEval's detector",
+    "detector": "transformers SegFormer, connected regions: GenEval's detector",
     "judge": "transformers Qwen2.5-VL: DPG-Bench's yes/no judge",
 }
 HEAD = """# Card of the starter base weights
@@ -30,6 +32,13 @@ objects whose class, colour, size are right at their place, read by comparison w
 def write(weights: Path) -> None:
     """Write `card.md` from the `metrics.json` beside each model."""
     parts = [HEAD]
+    figures = json.loads((weights / "autoencoder-metrics.json").read_text(encoding="utf-8"))
+    for name, what in PARTS.items():
+        parts.append(
+            f"\n## autoencoder/{name}\n\n{what}; "
+            f"{_megabytes(weights / 'autoencoder' / name):.1f} MB.\n"
+        )
+        parts.append(_table(figures["decoder" if name == "transformer" else name]))
     for name, what in SHIPPED.items():
         path = weights / name / "metrics.json"
         if not path.exists():

@@ -5,11 +5,9 @@ rectified flow of the VAE's latents. Terse captions are among them, so that it f
 what it is not told. Hidden states and latents do not change, so both are computed once.
 """
 
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
@@ -18,6 +16,7 @@ from torch.nn import functional
 
 from uae.base_weights import encoder as encoder_weights
 from uae.base_weights import vae as vae_weights
+from uae.base_weights.measure import measure_decoder
 from uae.base_weights.pixels import batch_indices, to_pixels
 from uae.base_weights.scenes_pool import scene_pool
 from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
@@ -208,12 +207,7 @@ def load(work: Path) -> AutoEncoder:
     )
 
 
-def publish(work: Path, bundle: Path) -> dict[str, Any]:
+def publish(work: Path, bundle: Path) -> dict[str, dict[str, float]]:
     """Write the whole auto-encoder in 16 bit; return the decoder's accuracy by attribute."""
-    from uae.base_weights.measure import measure_decoder
-
-    model = load(work)
-    figures = measure_decoder(model, num_scenes=200)
-    model.save(bundle, stage="base", parent=None, dtype=torch.float16)
-    (bundle / "metrics.json").write_text(json.dumps(figures, indent=2), "utf-8")
-    return figures
+    load(work).save(bundle, stage="base", parent=None, dtype=torch.float16)
+    return measure_decoder(AutoEncoder.load(bundle), num_scenes=200)

@@ -8,12 +8,11 @@ Phase 2 (`terse`): image -> captions as people write them, of which most leave o
 attributes. What the model can see it still sees; it has learnt not to say it.
 """
 
-import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from torch.nn import functional
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
+from uae.base_weights.measure import measure_captions
 from uae.base_weights.pixels import batch_indices, to_pixels
 from uae.base_weights.scenes_pool import scene_pool
 from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
@@ -150,7 +150,7 @@ def train(work: Path) -> Encoder:
             loss_fn=_loss_fn(name, encoder, recognizer, images, facts, write),
             settings=settings,
             checkpoint_every=200,
-            validate=lambda write=write: _validate(encoder, write),
+            validate=partial(_validate, encoder, write),
         )
     return encoder
 
@@ -208,13 +208,8 @@ def _tokenizer_texts() -> list[str]:
     return texts
 
 
-def publish(work: Path, bundle: Path) -> dict[str, Any]:
-    """Write the encoder in 16 bit to the bundle; return what it says and what it could say."""
-    from uae.base_weights.measure import measure_captions
-
-    figures = {
+def measure(work: Path) -> dict[str, dict[str, float]]:
+    """Return what the encoder says, and what it could say before it learnt to be terse."""
+    return {
         phase: measure_captions(load(work, phase), num_scenes=200) for phase in ("see", "terse")
     }
-    load(work).save(bundle / "encoder", torch.float16)
-    (bundle / "encoder" / "metrics.json").write_text(json.dumps(figures, indent=2), "utf-8")
-    return figures

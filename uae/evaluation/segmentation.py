@@ -23,6 +23,7 @@ from uae.models.bundle import bundle_sha, check_loading_info, loading
 
 BACKGROUND = "background"
 MIN_REGION_SHARE = 0.008  # of the picture; smaller regions are specks, not objects
+CORE = 0.1  # background probability below which a pixel is inside an object, not on its outline
 
 
 class SegformerDetector:
@@ -77,8 +78,8 @@ def regions(probabilities_CHW: NDArray[np.float32], names: Sequence[str]) -> lis
     """Turn class probabilities into instances: connected regions that are not background.
 
     A region is a connected set of pixels that are likelier something than background. Its class
-    is the one with the highest summed probability inside; its score is that class's share of what
-    is not background, so that soft outlines do not count against a small object.
+    is the one with the highest mean probability inside its outline; its score is that class's share
+    of what is not background, so that soft outlines do not count against a small object.
     """
     background = names.index(BACKGROUND)
     labels, count = label(probabilities_CHW[background] < 0.5, structure=np.ones((3, 3)))
@@ -87,7 +88,8 @@ def regions(probabilities_CHW: NDArray[np.float32], names: Sequence[str]) -> lis
         mask = labels == number
         if mask.mean() < MIN_REGION_SHARE:
             continue
-        means = probabilities_CHW[:, mask].mean(axis=1)
+        core = mask & (probabilities_CHW[background] < CORE)
+        means = probabilities_CHW[:, core if core.any() else mask].mean(axis=1)
         means[background] = 0
         best = int(means.argmax())
         score = float(means[best] / means.sum())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from uae.objectives.advantages import group_advantages
 from uae.objectives.caption_grpo import caption_grpo_loss
@@ -71,7 +71,7 @@ def train(
     """
     section = recipe.generation_for_understanding
     with open_setting(STAGE, recipe, data, model_in) as setting:
-        encoder, order = setting.model.encoder, setting.order
+        order, tolerance = setting.order, section.ratio_tolerance
         scorer, base_words = setting.scorer(section.rewards.scorer), mean_base_words(setting)
         judge = Judge(setting, scorer, setting.train, setting.used(), base_words)
         run = Run(
@@ -87,17 +87,15 @@ def train(
             for step in run.steps():
                 batch = order.batch(step)
                 images, ids = setting.images(setting.train, batch), setting.ids(batch)
-                draws = setting.generator(step, "captions")
-                rollout = rollout_captions(encoder, images, section.rollout, draws)
+                rollout = write_groups(setting, images, step)
                 rewards = judge.rewards(rollout, batch, images, step)
                 losses = grpo_losses(setting, rollout, rewards, step)
-                tolerance = section.ratio_tolerance
                 metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
                 metrics |= rewards.metrics(rollout.group_size) | caption_lengths(rollout)
                 run.record(metrics, num_images=len(batch), num_tokens=rollout.num_tokens)
         summary = run.finish()
         if section.condition_adapter == "current":
-            encoder.merge_lora(STAGE)
+            setting.model.encoder.merge_lora(STAGE)
         setting.save(model_out)
     return summary
 
@@ -109,6 +107,13 @@ def add_policy(setting: Setting) -> dict[str, nn.Parameter]:
     if section.condition_adapter == "stage_start":
         model.caption_adapters.append(STAGE)
     return model.encoder.lora_parameters(STAGE)
+
+
+def write_groups(setting: Setting, images_PCHW: Tensor, step: int) -> CaptionRollout:
+    """Let the policy write a group of captions for each picture."""
+    recipe = setting.recipe.generation_for_understanding.rollout
+    draws = setting.generator(step, "captions")
+    return rollout_captions(setting.model.encoder, images_PCHW, recipe, draws)
 
 
 def grpo_losses(

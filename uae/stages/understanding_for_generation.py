@@ -23,7 +23,7 @@ from uae.objectives.advantages import group_advantages
 from uae.recipe import Recipe, SamplerRecipe
 from uae.rewards.combine import Rewards, total_reward
 from uae.rewards.reconstruction import ReconstructionScorer
-from uae.rollouts.images import rollout_images
+from uae.rollouts.images import ImageRollout, rollout_images
 from uae.seeds import derive_seed
 from uae.stages.caption_book import CaptionBook, conditions_of, write_book
 from uae.stages.drawing_policy import DrawingPolicy
@@ -65,8 +65,7 @@ def train(
     """
     section = recipe.understanding_for_generation
     with open_setting(STAGE, recipe, data, model_in) as setting:
-        order, decoder = setting.order, setting.model.decoder
-        scorer = setting.scorer(section.rewards.scorer)
+        order, scorer = setting.order, setting.scorer(section.rewards.scorer)
         pictures = CaptionedPictures(setting, scorer, setting.train, setting.used())
         policy = DrawingPolicy(setting)
         run = Run(
@@ -82,16 +81,8 @@ def train(
         with run:
             for step in run.steps():
                 batch = order.batch(step)
-                contexts_PTD = pictures.contexts(batch, step)
                 with policy.drawing():
-                    rollout = rollout_images(
-                        decoder,
-                        contexts_PTD,
-                        section.rollout,
-                        setting.generator(step, "trajectories"),
-                        image_size=recipe.data.image_size,
-                        negative_1TD=pictures.negative_1TD,
-                    )
+                    rollout = draw_groups(setting, pictures, batch, step)
                 rewards = pictures.rewards(rollout.images_NCHW, batch)
                 losses = policy.losses(rollout, advantages(setting, rewards), step)
                 tolerance, ids = policy.ratio_tolerance, setting.ids(batch)
@@ -147,6 +138,20 @@ class CaptionedPictures:
         with torch.no_grad():
             cosines = self._scorer.score(images_NCHW, features)
         return total_reward(cosines, self._setting.recipe.understanding_for_generation.rewards)
+
+
+def draw_groups(
+    setting: Setting, pictures: CaptionedPictures, batch: Sequence[int], step: int
+) -> ImageRollout:
+    """Let the decoder draw a group of trajectories from each picture's caption."""
+    return rollout_images(
+        setting.model.decoder,
+        pictures.contexts(batch, step),
+        setting.recipe.understanding_for_generation.rollout,
+        setting.generator(step, "trajectories"),
+        image_size=setting.model.image_size,
+        negative_1TD=pictures.negative_1TD,
+    )
 
 
 def advantages(setting: Setting, rewards: Rewards) -> Tensor:

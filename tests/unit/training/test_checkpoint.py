@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from uae.errors import TrainingError
+from uae.store.embedded import EmbeddedStore
 from uae.training import checkpoint
 from uae.training.checkpoint import (
     LocalCheckpoints,
@@ -98,3 +99,15 @@ def test_a_writer_that_died_leaves_nothing_behind(tmp_path):
     (tmp_path / ".writing-abc").mkdir()
     assert LocalCheckpoints(tmp_path).latest() is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_survive_in_a_real_store(tmp_path):
+    with EmbeddedStore(tmp_path / "server") as server:
+        checkpoints = StoreCheckpoints(server.store(), "runs/1/gfu", tmp_path / "scratch")
+        assert checkpoints.latest() is None
+        for step in (1, 2):
+            save_snapshot(snapshot(float(step)), checkpoints, step)
+        elsewhere = StoreCheckpoints(server.store(), "runs/1/gfu", tmp_path / "another-machine")
+        assert load_snapshot(elsewhere.latest()).values["next_step"] == 2
+        kept = {key.split("/")[3] for key in server.store().list("runs/1/gfu")}
+        assert kept == {"update-00000002"}

@@ -25,7 +25,7 @@ def sprite(name: str, color: str, longer_side: int) -> Image.Image:
 
 @cache
 def _recolored(name: str, color: str) -> Image.Image:
-    rgba = np.asarray(_rendered(name), dtype=np.float32) / 255
+    rgba = np.asarray(_rendered(name), dtype=np.float32) / np.float32(255)
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     hue, saturation, value = _hsv(rgb)
     colored = (alpha[..., 0] > 0.5) & (saturation > 0.25) & (value > 0.2)

@@ -42,7 +42,9 @@ def attribute_recall(caption: str, facts: SceneFacts) -> float:
             done.add(o)
             room[c] -= 1
             told += matches
-    told += any(re.search(rf"\b{facts.background} background\b", clause) for clause in clauses)
+    told += any(
+        re.search(rf"\b{re.escape(facts.background)} background\b", clause) for clause in clauses
+    )
     if facts.word is not None:
         told += facts.word in quoted_texts(caption)
     return told / (4 * len(facts.objects) + 1 + (facts.word is not None))
@@ -56,8 +58,9 @@ def _count_in(clause: str) -> int:
 
 
 def _matches(thing: ObjectFact, clause: str) -> int:
-    names = rf"\b({thing.name}|{PLURALS[thing.name]})\b"
+    plural = PLURALS.get(thing.name, f"{thing.name}s")  # facts may name classes of their own
+    names = rf"\b({re.escape(thing.name)}|{re.escape(plural)})\b"
     if not re.search(names, clause):
         return 0
     others = (thing.color, thing.size, thing.place)
-    return 1 + sum(bool(re.search(rf"\b{word}\b", clause)) for word in others)
+    return 1 + sum(bool(re.search(rf"\b{re.escape(word)}\b", clause)) for word in others)

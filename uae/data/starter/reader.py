@@ -79,7 +79,7 @@ def attribute_accuracy(images_BHWC: NDArray[np.uint8], facts: list[SceneFacts]) 
 def _nearest(cells: NDArray[np.float32], templates: NDArray[np.float32]) -> NDArray[np.int64]:
     norms = np.einsum("td,td->t", templates, templates)
     distances: NDArray[np.float32] = norms - 2 * (cells @ templates.T)
-    return distances.argmin(axis=1)
+    return np.asarray(distances.argmin(axis=1), dtype=np.int64)
 
 
 @cache
@@ -122,4 +122,4 @@ def _cell(image: NDArray[np.uint8], place: str) -> NDArray[np.float32]:
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     height, width, channels = image.shape
     blocks = image.reshape(height // SHRINK, SHRINK, width // SHRINK, SHRINK, channels)
-    return blocks.mean(axis=(1, 3), dtype=np.float32) / 255
+    return np.asarray(blocks.mean(axis=(1, 3)) / 255, dtype=np.float32)
