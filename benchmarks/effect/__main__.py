@@ -42,14 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.effect", description=__doc__)
-    parser.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="such as 0,1,2")
+    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), help="such as 0,1,2")
     parser.add_argument("--recipe", default="starter", help="name or .yaml file")
     parser.add_argument("--data", default="starter", help="data set, as for `uae run`")
     parser.add_argument(
         "--arms", type=_arms, default=tuple(ARMS), help=f"of {','.join(ARMS)}; full is always there"
     )
     parser.add_argument(
-        "--scenes", type=int, default=NUM_SCENES, help="held-out scenes that judge each model"
+        "--scenes", type=_count, default=NUM_SCENES, help="held-out scenes that judge each model"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/effect"))
     parser.add_argument(
@@ -58,8 +58,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    if min(seeds) < 0:
+        raise argparse.ArgumentTypeError(f"seeds are 0 or more, got {text}")
+    return seeds
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"1 or more, got {text}")
+    return int(text)
 
 
 def _arms(text: str) -> tuple[str, ...]:

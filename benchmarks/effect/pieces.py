@@ -180,8 +180,8 @@ def code_sha() -> str:
     return total.hexdigest()
 
 
-# On two cores with the starter recipe and nothing else running: seconds for an update, and for a
-# judged scene. They only serve the first estimate; finished pieces serve the next one.
+# Seconds for an update, and for a judged scene: a guess for two cores and the starter recipe, until
+# the first pieces are finished and their own times serve.
 _SECONDS = {
     STAGE_1: 0.7,
     "cold_start": 3.0,

@@ -100,6 +100,17 @@ def test_resume_of_a_finished_run_skips_every_step(finished):
     assert after["wall_seconds"] > before["wall_seconds"]
 
 
+def test_report_is_written_anew(finished):
+    _, root = finished
+    folder = only_run(root)
+    (folder / "report.html").unlink()
+    command = [*UAE, "report", folder.name, "--run-root", str(root)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(folder / "report.html")
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_failing_step_shows_its_message_and_the_report_is_written(recipe, data, tmp_path):
     rows = (data / "captions.jsonl").read_text().replace("images/003.png", "images/nowhere.png")
     broken = tmp_path / "broken"
@@ -177,3 +188,16 @@ def test_killed_step_is_tried_again(running):
     again = '"step": "pretrain_decoder", "attempt": 2'
     wait_until(lambda: again in log_of(root), seconds=300, what="the second attempt")
     assert process.poll() is None
+
+
+def test_end_of_the_store_ends_the_run_with_a_way_on(running):
+    process, root = running
+    servers = [p for p in processes_of(root) if "mini" in p.cmdline()]
+    assert len(servers) == 1
+    servers[0].kill()
+    assert process.wait(timeout=600) == 2
+    console = (root / "console.txt").read_text()
+    assert "store" in console
+    assert f"uae run --resume {only_run(root).name}" in console
+    assert "Traceback" not in console
+    assert not processes_of(root)

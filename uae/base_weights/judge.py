@@ -3,8 +3,8 @@
 Questions come from `uae.evaluation.claims` and are put through `uae.evaluation.judge`, so that the
 judge is asked in evaluation what it was taught here, in the same form. Half of the answers are
 yes. Of the false claims, half say something wrong about a class that is there, half are true of
-another scene. A linear head reads the scene's attributes off the image tokens during training
-(thrown away afterwards): it teaches the vision tower to see sooner than yes and no do.
+another scene. It starts from the captioner as it was before it learnt to be terse: that one sees
+everything, so its vision tower stays frozen and only the answering is learnt.
 """
 
 import json
@@ -13,27 +13,26 @@ import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
-from uae.base_weights.clip_batches import ABSENT, SLOT_SIZES, augment, slot_labels
+from uae.base_weights import encoder as encoder_weights
+from uae.base_weights.clip_batches import augment
 from uae.base_weights.pixels import to_pixels
 from uae.base_weights.scenes_pool import scene_pool
 from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
 from uae.data.facts import SceneFacts
-from uae.data.starter.vocabulary import IMAGE_SIZE
 from uae.evaluation.claims import VALUES, Claim, false_claims, true_claims
 from uae.evaluation.judge import (
     INSTRUCTION,
-    JudgeInputs,
     QwenJudge,
     answer_ids,
     answer_logits,
@@ -41,6 +40,7 @@ from uae.evaluation.judge import (
 )
 from uae.evaluation.pictures import Pixels
 from uae.evaluation.pictures import to_pixels as to_bytes
+from uae.models.encoder import Encoder
 from uae.models.image_processor import ImageProcessor
 from uae.models.tokenizer import SPECIAL_TOKENS, train_tokenizer
 from uae.seeds import derive_seed, make_generator
@@ -51,10 +51,16 @@ POOL_SIZE = 30_000
 NUM_PICTURES = 16  # in a batch
 QUESTIONS_PER_PICTURE = 8
 VOCAB_SIZE = 448
-WIDTH = 112
-PATCH, MERGE = 8, 2
+ENDS = {"bos": "<|endoftext|>", "eos": "<|im_end|>", "pad": "<|endoftext|>"}
+PLACEHOLDERS = {
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+}
+NUM_LAYERS = 3  # of the captioner's 4
 SETTINGS = TrainerSettings(
-    num_steps=1_800, learning_rate=2e-3, warmup_steps=100, ema_decay=0.99, bf16=False
+    num_steps=900, learning_rate=1e-3, warmup_steps=50, ema_decay=0.99, bf16=False
 )
 
 
@@ -71,45 +77,32 @@ def build_judge() -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer, I
     """Return the untrained model, its tokenizer and its image processor."""
     tokenizer = train_tokenizer(_tokenizer_texts(), VOCAB_SIZE)
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL_TOKENS}
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": WIDTH,
-            "intermediate_size": 256,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 256,
-            "tie_word_embeddings": True,
-            "initializer_range": 0.05,
-            "bos_token_id": ids["<|endoftext|>"],
-            "eos_token_id": ids["<|im_end|>"],
-            "pad_token_id": ids["<|endoftext|>"],
-            "rope_scaling": {"type": "mrope", "mrope_section": [4, 5, 5]},
-        },
-        vision_config={
-            "depth": 3,
-            "hidden_size": 96,
-            "intermediate_size": 192,
-            "num_heads": 4,
-            "patch_size": PATCH,
-            "spatial_merge_size": MERGE,
-            "temporal_patch_size": 2,
-            "window_size": IMAGE_SIZE,
-            "fullatt_block_indexes": [0, 1, 2],
-            "out_hidden_size": WIDTH,
-            "initializer_range": 0.05,
-        },
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=True,
+    seeing = encoder_weights.build_encoder()
+    config = Qwen2_5_VLConfig(**seeing.model.config.to_dict())
+    config.text_config.update(
+        {"vocab_size": len(tokenizer), "num_hidden_layers": NUM_LAYERS}
+        | {f"{name}_token_id": ids[token] for name, token in ENDS.items()}
     )
+    config.text_config.layer_types = config.text_config.layer_types[:NUM_LAYERS]
+    for name, token in PLACEHOLDERS.items():
+        setattr(config, name, ids[token])
     torch.manual_seed(SEED)
-    area, half = IMAGE_SIZE**2, (0.5, 0.5, 0.5)
-    processor = ImageProcessor(PATCH, 2, MERGE, area, area, half, half)
-    return Qwen2_5_VLForConditionalGeneration(config), tokenizer, processor
+    return Qwen2_5_VLForConditionalGeneration(config), tokenizer, seeing.image_processor
+
+
+def learn_from(judge: Any, tokenizer: Qwen2Tokenizer, encoder: Encoder) -> None:
+    """Copy the captioner's vision tower (frozen), first layers, and embeddings of shared tokens."""
+    judge.model.visual.load_state_dict(encoder.model.model.visual.state_dict())
+    judge.model.visual.requires_grad_(False)
+    source, target = encoder.model.model.language_model, judge.model.language_model
+    for own, other in zip(target.layers, source.layers, strict=False):
+        own.load_state_dict(other.state_dict())
+    target.norm.load_state_dict(source.norm.state_dict())
+    known = encoder.tokenizer.get_vocab()
+    with torch.no_grad():
+        for token, index in tokenizer.get_vocab().items():
+            if token in known:
+                target.embed_tokens.weight[index] = source.embed_tokens.weight[known[token]]
 
 
 def ask(
@@ -127,8 +120,8 @@ def ask(
 
 def draw_questions(
     images: NDArray[np.uint8], facts: Sequence[SceneFacts], seed: int, step: int
-) -> tuple[Questions, Tensor]:
-    """Draw the step's questions, and its scenes' attributes as labels (pictures, slots)."""
+) -> Questions:
+    """Draw the step's questions."""
     rng = random.Random(derive_seed(seed, "judge-batch", step))
     chosen = rng.sample(range(len(facts)), NUM_PICTURES)
     pixels = augment(to_pixels(images[chosen]), make_generator(seed, "judge-augment", step))
@@ -138,34 +131,27 @@ def draw_questions(
         claims += ask(facts[index], other, QUESTIONS_PER_PICTURE, rng)
     picture_of = [n // QUESTIONS_PER_PICTURE for n in range(len(claims))]
     truth = [c.holds(facts[chosen[p]]) for c, p in zip(claims, picture_of, strict=True)]
-    labels = torch.tensor([slot_labels(facts[index]) for index in chosen])
-    return Questions(to_bytes(pixels), claims, picture_of, truth), labels
+    return Questions(to_bytes(pixels), claims, picture_of, truth)
 
 
 def train(work: Path) -> None:
     """Train, or continue, the judge in `work`."""
     images, facts = scene_pool(POOL_SIZE, SEED)
     model, tokenizer, processor = build_judge()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
-    num_tokens = (IMAGE_SIZE // PATCH // MERGE) ** 2
-    torch.manual_seed(SEED)
-    reader = nn.Linear(num_tokens * WIDTH, sum(SLOT_SIZES)).to(device)
+    learn_from(model, tokenizer, encoder_weights.load(work, "see"))
     yes, no = answer_ids(tokenizer)
 
     def loss_fn(step: int) -> Tensor:
-        asked, labels = draw_questions(images, facts, SEED, step)
+        asked = draw_questions(images, facts, SEED, step)
         texts = [claim.question for claim in asked.claims]
         inputs = build_questions(tokenizer, processor, asked.pictures, texts, asked.picture_of)
-        inputs = JudgeInputs(*(part.to(device) for part in inputs))
-        answers = torch.tensor([yes if true else no for true in asked.truth], device=device)
-        loss = functional.cross_entropy(answer_logits(model, inputs), answers)
-        return loss + 0.5 * _reading_loss(model, reader, inputs, labels.to(device))
+        answers = torch.tensor([yes if true else no for true in asked.truth])
+        return functional.cross_entropy(answer_logits(model, inputs), answers)
 
     run_training(
         NAME,
         work / NAME,
-        modules={"judge": model, "reader": reader},
+        modules={"judge": model},
         loss_fn=loss_fn,
         settings=SETTINGS,
         checkpoint_every=150,
@@ -197,9 +183,7 @@ def measure(judge: QwenJudge, *, num_scenes: int = 100, seed: int = 0) -> dict[s
 def publish(work: Path, weights: Path) -> dict[str, float]:
     """Write the latest checkpoint in 16 bit to `weights`/judge; return its held-out figures."""
     model, tokenizer, processor = build_judge()
-    num_tokens = (IMAGE_SIZE // PATCH // MERGE) ** 2
-    reader = nn.Linear(num_tokens * WIDTH, sum(SLOT_SIZES))
-    load_trained(work / NAME, {"judge": model, "reader": reader})
+    load_trained(work / NAME, {"judge": model})
     out, partial = weights / NAME, weights / f"{NAME}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     model.half().save_pretrained(partial)
@@ -210,22 +194,6 @@ def publish(work: Path, weights: Path) -> dict[str, float]:
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
     return figures
-
-
-def _reading_loss(
-    model: Qwen2_5_VLForConditionalGeneration,
-    reader: nn.Module,
-    inputs: JudgeInputs,
-    labels_PA: Tensor,
-) -> Tensor:
-    features = model.get_image_features(inputs.pixel_values, inputs.image_grid_thw)
-    tokens_PF = torch.stack([tokens.flatten() for tokens in features.pooler_output])
-    parts = reader(tokens_PF).float().split(SLOT_SIZES, dim=1)
-    losses = [
-        functional.cross_entropy(part, labels_PA[:, a], ignore_index=ABSENT, reduction="sum")
-        for a, part in enumerate(parts)
-    ]
-    return torch.stack(losses).sum() / (labels_PA != ABSENT).sum()
 
 
 def _some(claims: Sequence[Claim], number: int, rng: random.Random) -> list[Claim]:

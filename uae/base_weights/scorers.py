@@ -85,7 +85,7 @@ CLIPS = {
         text={"context_length": 64, "width": 64, "heads": 4, "layers": 2},
         embed_dim=80,
         mix=BatchMix(num_groups=16, group_size=3, num_unrelated=64, num_crops=8, terse_share=0.0),
-        training=TrainerSettings(num_steps=1_000, learning_rate=2e-3, ema_decay=0.99, bf16=False),
+        training=TrainerSettings(num_steps=600, learning_rate=2e-3, ema_decay=0.99, bf16=False),
     ),
 }
 

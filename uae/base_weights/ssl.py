@@ -37,7 +37,7 @@ NUM_GROUPS, GROUP_SIZE, NUM_UNRELATED = 12, 4, 32  # pictures in a batch; each g
 MAX_SHIFT_PIXELS = 3
 TEMPERATURE = 0.1
 SETTINGS = TrainerSettings(
-    num_steps=700, learning_rate=1.5e-3, warmup_steps=50, ema_decay=0.99, bf16=False
+    num_steps=400, learning_rate=1.5e-3, warmup_steps=50, ema_decay=0.99, bf16=False
 )
 
 

@@ -194,6 +194,8 @@ class _Run:
         with torch.no_grad():
             yield
         _put_weights(raw, self.modules)
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)  # whoever measured may have frozen them
 
     def use_averaged_weights(self) -> None:
         """Leave the averaged weights in the modules, in eval mode."""

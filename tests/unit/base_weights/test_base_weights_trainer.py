@@ -1,5 +1,6 @@
 """The base weights' training loop: exact resume, schedule, averaged weights, refusals."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,24 @@ def test_not_finite_loss_is_an_error(tmp_path: Path):
             settings=SETTINGS,
             loss_fn=lambda _: net(torch.full((1, 1), float("nan"))).sum(),
         )
+
+
+def test_measuring_code_that_freezes_the_model_does_not_stop_training(tmp_path: Path):
+    net = nn.Linear(1, 1)
+
+    def validate() -> dict[str, float]:
+        net.requires_grad_(False)
+        return {"heldout/weight": net.weight.item()}
+
+    run_training(
+        "frozen",
+        tmp_path,
+        modules={"net": net},
+        loss_fn=lambda _: net(torch.ones(1, 1)).square().sum(),
+        settings=SETTINGS,
+        checkpoint_every=2,
+        validate=validate,
+    )
+    rows = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
+    seen = [row["heldout/weight"] for row in rows if "heldout/weight" in row]
+    assert len(set(seen)) == len(seen) == 6

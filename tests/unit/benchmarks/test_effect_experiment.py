@@ -184,7 +184,15 @@ def test_wrong_input_is_named(effect, options, tmp_path, capsys, more, message):
     assert message in capsys.readouterr().err
 
 
-def test_unknown_arm_is_named(effect, capsys):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--arms", "no_such"], "unknown arm no_such"),
+        (["--seeds", "0,-1"], "seeds are 0 or more, got 0,-1"),
+        (["--scenes", "0"], "1 or more, got 0"),
+    ],
+)
+def test_wrong_options_are_named(effect, capsys, words, message):
     with pytest.raises(SystemExit):
-        effect.main(["--arms", "no_such"])
-    assert "unknown arm no_such" in capsys.readouterr().err
+        effect.main(words)
+    assert message in capsys.readouterr().err
