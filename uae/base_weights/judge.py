@@ -4,7 +4,8 @@ Questions come from `uae.evaluation.claims` and are put through `uae.evaluation.
 judge is asked in evaluation what it was taught here, in the same form. Half of the answers are
 yes. Of the false claims, half say something wrong about a class that is there, half are true of
 another scene. It starts from the captioner as it was before it learnt to be terse: that one sees
-everything, so its vision tower stays frozen and only the answering is learnt.
+everything, so its vision tower stays frozen and only the answering is learnt, helped by a head
+that is thrown away afterwards (`claim_subjects`).
 """
 
 import json
@@ -25,6 +26,7 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLCo
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
 from uae.base_weights import encoder as encoder_weights
+from uae.base_weights.claim_subjects import SubjectHead, subject_truths
 from uae.base_weights.clip_batches import augment
 from uae.base_weights.pixels import to_pixels
 from uae.base_weights.scenes_pool import scene_pool
@@ -58,6 +60,7 @@ PLACEHOLDERS = {
     "vision_start_token_id": "<|vision_start|>",
     "vision_end_token_id": "<|vision_end|>",
 }
+SUBJECT_WEIGHT = 3.0
 NUM_LAYERS = 3  # of the captioner's 4
 SETTINGS = TrainerSettings(
     num_steps=900, learning_rate=1e-3, warmup_steps=50, ema_decay=0.99, bf16=False
@@ -71,6 +74,7 @@ class Questions(NamedTuple):
     claims: list[Claim]
     picture_of: list[int]
     truth: list[bool]
+    subjects: list[list[float]]  # see `claim_subjects`
 
 
 def build_judge() -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer, ImageProcessor]:
@@ -131,7 +135,10 @@ def draw_questions(
         claims += ask(facts[index], other, QUESTIONS_PER_PICTURE, rng)
     picture_of = [n // QUESTIONS_PER_PICTURE for n in range(len(claims))]
     truth = [c.holds(facts[chosen[p]]) for c, p in zip(claims, picture_of, strict=True)]
-    return Questions(to_bytes(pixels), claims, picture_of, truth)
+    subjects = [
+        subject_truths(c, facts[chosen[p]]) for c, p in zip(claims, picture_of, strict=True)
+    ]
+    return Questions(to_bytes(pixels), claims, picture_of, truth, subjects)
 
 
 def train(work: Path) -> None:
@@ -139,6 +146,7 @@ def train(work: Path) -> None:
     images, facts = scene_pool(POOL_SIZE, SEED)
     model, tokenizer, processor = build_judge()
     learn_from(model, tokenizer, encoder_weights.load(work, "see"))
+    head = SubjectHead(model, model.config.text_config.hidden_size)
     yes, no = answer_ids(tokenizer)
 
     def loss_fn(step: int) -> Tensor:
@@ -146,12 +154,13 @@ def train(work: Path) -> None:
         texts = [claim.question for claim in asked.claims]
         inputs = build_questions(tokenizer, processor, asked.pictures, texts, asked.picture_of)
         answers = torch.tensor([yes if true else no for true in asked.truth])
-        return functional.cross_entropy(answer_logits(model, inputs), answers)
+        loss = functional.cross_entropy(answer_logits(model, inputs), answers)
+        return loss + SUBJECT_WEIGHT * head.loss(asked.subjects)
 
     run_training(
         NAME,
         work / NAME,
-        modules={"judge": model},
+        modules={"judge": model, "head": head},
         loss_fn=loss_fn,
         settings=SETTINGS,
         checkpoint_every=150,
@@ -183,7 +192,8 @@ def measure(judge: QwenJudge, *, num_scenes: int = 100, seed: int = 0) -> dict[s
 def publish(work: Path, weights: Path) -> dict[str, float]:
     """Write the latest checkpoint in 16 bit to `weights`/judge; return its held-out figures."""
     model, tokenizer, processor = build_judge()
-    load_trained(work / NAME, {"judge": model})
+    head = SubjectHead(model, model.config.text_config.hidden_size)
+    load_trained(work / NAME, {"judge": model, "head": head})
     out, partial = weights / NAME, weights / f"{NAME}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     model.half().save_pretrained(partial)

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from uae.base_weights.detector import draw_batch
 from uae.base_weights.judge import measure as measure_judge
 from uae.base_weights.scorer_measures import draw, heldout_scenes
 from uae.base_weights.variants import change_attributes
 from uae.data.starter.vocabulary import STARTER_WEIGHTS
-from uae.evaluation.detector import Mask2FormerDetector
+from uae.evaluation.detector_loading import load_detector
 from uae.evaluation.judge import QwenJudge
 from uae.evaluation.pictures import to_pixels
 from uae.evaluation.scorers import load_scorer_slot
@@ -46,11 +45,11 @@ def test_cosine_falls_with_every_changed_pair_of_attributes(name: str):
 
 
 def test_detector_finds_most_objects_and_little_else():
-    detector = Mask2FormerDetector.load(STARTER_WEIGHTS / "detector", batch_size=20)
-    batch = draw_batch(3, 0, batch_size=20, split="heldout")
-    found = detector.detect(to_pixels(batch.images_BCHW))
+    detector = load_detector(STARTER_WEIGHTS / "detector", batch_size=20)
+    scenes = heldout_scenes(20, seed=3)
+    found = detector.detect(to_pixels(draw(scenes)))
     right = total = detected = 0
-    for detections, facts in zip(found, batch.facts, strict=True):
+    for detections, facts in zip(found, scenes, strict=True):
         names = [thing.name for thing in facts.objects]
         total, detected = total + len(names), detected + len(detections)
         for detection in detections:
