@@ -8,6 +8,8 @@ import pyarrow.parquet
 import pytest
 from e2e.photographs import PHOTOGRAPHS, write_photographs
 
+pytestmark = pytest.mark.timeout(1200)  # two minutes on two idle cores
+
 RECIPE = "smoke"
 STAGES = (
     "pretrain_decoder",
@@ -21,7 +23,7 @@ NUM_HELDOUT = 4  # a quarter of 14, rounded
 def run_pipeline(data, recipe, root):
     command = [sys.executable, "-m", "uae.cli", "run", "--data", str(data), "--recipe", recipe]
     command += ["--run-root", str(root)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=550)
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=1100)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from uae.base_weights import card, decoder, encoder, judge, scorers, segmenter, ssl, vae
+from uae.base_weights import card, decoder, encoder, scorers, segmenter, ssl, vae
 from uae.data.starter.vocabulary import STARTER_WEIGHTS
 
 WORK = Path("base-weights-work")
@@ -27,7 +27,7 @@ def main() -> None:
     for name in ("clip", "longclip"):
         scorers.train_clip(name, WORK)
         figures[name] = scorers.publish(name, WORK, STARTER_WEIGHTS)
-    for module in (ssl, judge, segmenter):
+    for module in (ssl, segmenter):
         module.train(WORK)
         figures[module.NAME] = module.publish(WORK, STARTER_WEIGHTS)
     card.write(STARTER_WEIGHTS)
