@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -151,6 +152,10 @@ class Step:
             artifact, key = self.outputs[name], f"{self.prefix('artifacts')}/{name}"
             path = Path(artifact.path)
             path.parent.mkdir(parents=True, exist_ok=True)
+            if (
+                path.is_dir()
+            ):  # left by an execution that was killed after it had stored its outputs
+                shutil.rmtree(path)
             if self.store.exists(f"{key}/MANIFEST.json"):
                 self.store.get_folder(key, path)
             else:
