@@ -27,13 +27,13 @@ from uae.evaluation.dpg_rules import (
     lose_first_question,
     score_item,
 )
-from uae.evaluation.identity import file_sha256
 from uae.evaluation.judge import Judge
 from uae.evaluation.judge_loading import load_judge
 from uae.evaluation.pictures import Pixels, cut_grid, make_grid, read_png, write_png
 from uae.evaluation.results import generation_settings, write_results
 from uae.evaluation.self_test import SelfTest
 from uae.evaluation.systems import BundleSystem, System, paint_pictures
+from uae.fingerprints import file_sha256
 from uae.models.bundle import weights_root
 from uae.recipe import Recipe
 from uae.seeds import derive_seed

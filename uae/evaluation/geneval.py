@@ -34,11 +34,11 @@ from uae.evaluation.geneval_rules import (
     needs_color,
     with_colors,
 )
-from uae.evaluation.identity import json_sha256
 from uae.evaluation.pictures import Pixels, read_png
 from uae.evaluation.results import generation_settings, write_results
 from uae.evaluation.self_test import SelfTest
 from uae.evaluation.systems import BundleSystem
+from uae.fingerprints import json_sha256
 from uae.models.bundle import weights_root
 from uae.recipe import Recipe
 from uae.seeds import derive_seed

@@ -25,8 +25,8 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.modeling_auto import AutoModel
 
 from uae.errors import EvaluationError, ModelError
-from uae.evaluation.identity import file_sha256
 from uae.evaluation.pictures import Pixels, to_images
+from uae.fingerprints import file_sha256
 from uae.models.bundle import bundle_sha, check_loading_info, loading
 from uae.rewards.reconstruction import load_scorer
 

@@ -11,7 +11,6 @@ Weights are safetensors in 16 or 32 bit and are loaded in float32. Loading is st
 unexpected or misshapen tensor is an error that names it.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from uae.errors import ModelError
+from uae.fingerprints import folder_sha256
 
 STARTER_WEIGHTS = Path(__file__).parents[1] / "assets" / "starter" / "weights"
 REQUIRED = (
@@ -40,7 +40,6 @@ REQUIRED = (
     "scheduler/scheduler_config.json",
     "pooled_projection.safetensors",
 )
-_BLOCK_BYTES = 1 << 20
 
 Stage = Literal[
     "base",
@@ -101,14 +100,7 @@ def read_info(bundle: Path) -> BundleInfo:
 
 def bundle_sha(bundle: Path) -> str:
     """Return the sha256 over the names and bytes of all files: a bundle's identity."""
-    total = hashlib.sha256()
-    for path in sorted(p for p in bundle.rglob("*") if p.is_file()):
-        content = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                content.update(block)
-        total.update(f"{path.relative_to(bundle).as_posix()}\0{content.hexdigest()}\n".encode())
-    return total.hexdigest()
+    return folder_sha256(bundle)
 
 
 @contextmanager
