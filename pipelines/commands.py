@@ -80,6 +80,12 @@ def run(
         settled = settle_recipe(recipe, seed=-1 if seed is None else seed)
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{settled.name}"
         source = str(Path(data).resolve()) if Path(data).exists() else data
+        if source.startswith("s3://") and not endpoint:
+            raise RunError(
+                f"data {source!r} lies in a bucket, but no store is named: give its address, "
+                "--endpoint https://... (make run ENDPOINT=https://...); the embedded store holds "
+                "only runs"
+            )
         request = Request(dump_recipe(settled), source, endpoint, bucket)
     folder = run_root / run_id
     with run_lock(folder):

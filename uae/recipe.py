@@ -71,11 +71,11 @@ class SamplerRecipe(Strict):
 
 
 class EarlyStoppingRecipe(Strict):
-    """Stop when the reward on held-out samples has not risen; keep the best weights."""
+    """Stop when the reward on samples set aside has not risen; keep the best weights."""
 
     every: Positive  # updates between measurements
     patience: Positive  # measurements without a new best
-    num_samples: Positive
+    num_samples: Positive  # of the training split, a tenth of it at most; no update sees them
 
 
 class TrainedStage(Strict):

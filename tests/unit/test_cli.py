@@ -47,6 +47,13 @@ def test_wrong_recipe_value_names_key_and_value(capsys, tmp_path):
     assert "minus one" in error
 
 
+def test_data_in_a_bucket_needs_a_store(capsys, tmp_path):
+    command = ["run", "--data", "s3://pictures/today", "--run-root", str(tmp_path)]
+    assert cli.main(command) == 2
+    assert "--endpoint https://" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_unknown_run_names_those_that_exist(capsys, tmp_path):
     (tmp_path / "yesterday").mkdir()
     (tmp_path / "yesterday" / "request.json").write_text("{}")

@@ -12,6 +12,7 @@ import torch
 
 from uae.base_weights import card, decoder, encoder, scorers, segmenter, ssl, vae
 from uae.data.starter.vocabulary import STARTER_WEIGHTS
+from uae.evaluation.scorers import EFFICIENTNET
 
 WORK = Path("base-weights-work")
 NUM_THREADS = 2
@@ -30,6 +31,7 @@ def main() -> None:
     for module in (ssl, segmenter):
         module.train(WORK)
         figures[module.NAME] = module.publish(WORK, STARTER_WEIGHTS)
+    figures[EFFICIENTNET] = scorers.publish_pretrained_figures(STARTER_WEIGHTS)
     card.write(STARTER_WEIGHTS)
     print(json.dumps(figures, indent=2))
 

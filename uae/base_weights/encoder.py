@@ -4,7 +4,10 @@ Phase 1 (`see`): image -> complete caption, so that everything can be read off t
 text alone in the "generate" turn, the language-model loss plus the recognition of each token from
 its own last hidden state. Without that last part a small causal model forgets in its last layer
 what the decoder is to be told.
-Phase 2 (`terse`): image -> captions as people write them, of which most leave out most
+Phase 2 (`phrases`): the same, and each hidden state also tells the tokens of its phrase so far.
+SD3's transformer gives text no positions: that "red" belongs to "top left" it can only learn from
+hidden states that say both, which large models have from their training and small ones have not.
+Phase 3 (`terse`): image -> captions as people write them, of which most leave out most
 attributes. What the model can see it still sees; it has learnt not to say it.
 """
 
@@ -48,7 +51,11 @@ SEE = TrainerSettings(
     ema_decay=0.997,
     bf16=False,
 )
+PHRASES = replace(SEE, num_steps=400, learning_rate=5e-4, warmup_steps=20, ema_decay=0.99)
 TERSE = replace(SEE, num_steps=300, learning_rate=3e-4, warmup_steps=20, ema_decay=0.99)
+
+PHRASE_END = ","
+PHRASE_WEIGHT = 0.1  # of a binary cross-entropy summed over the vocabulary
 
 CaptionWriter = Callable[[SceneFacts, random.Random], str]
 
@@ -107,8 +114,23 @@ def caption_loss(encoder: Encoder, images_BCHW: Tensor, captions: list[str]) -> 
     return (losses * mask_BL).sum() / mask_BL.sum()
 
 
-def reading_loss(encoder: Encoder, recognizer: nn.Module, captions: list[str]) -> Tensor:
-    """Return next-token + own-token cross-entropy of captions read without an image."""
+class Recognizers(nn.Module):
+    """Linear heads on hidden states, thrown away after training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Linear(WIDTH, VOCAB_SIZE)
+        self.phrase = nn.Linear(WIDTH, VOCAB_SIZE)
+
+
+def reading_loss(
+    encoder: Encoder, recognizers: Recognizers, captions: list[str], *, phrases: bool
+) -> Tensor:
+    """Return the loss of captions read without an image.
+
+    Next-token + own-token cross-entropy, and with `phrases` the binary cross-entropy of the
+    tokens that the phrase holds so far.
+    """
     hidden_BTD, _ = encoder.hidden_states(captions)
     prefix = encoder.num_prefix_tokens
     ids_BL, told_BL = token_batch(encoder, captions)
@@ -116,10 +138,26 @@ def reading_loss(encoder: Encoder, recognizer: nn.Module, captions: list[str]) -
     own = hidden_BTD[:, prefix : prefix + ids_BL.shape[1]]
     before = hidden_BTD[:, prefix - 1 : prefix - 1 + ids_BL.shape[1]]
     total = torch.zeros((), device=own.device)
-    for logits in (encoder.logits(before), recognizer(own).float()):
+    for logits in (encoder.logits(before), recognizers.token(own).float()):
         losses = functional.cross_entropy(logits.transpose(1, 2), ids_BL, reduction="none")
         total = total + (losses * told_BL).sum() / told_BL.sum()
+    if phrases:
+        comma = encoder.tokenizer.convert_tokens_to_ids(PHRASE_END)
+        losses = functional.binary_cross_entropy_with_logits(
+            recognizers.phrase(own).float(), phrases_so_far(ids_BL, comma), reduction="none"
+        ).sum(-1)
+        total = total + PHRASE_WEIGHT * (losses * told_BL).sum() / told_BL.sum()
     return total
+
+
+def phrases_so_far(ids_BL: Tensor, end: int) -> Tensor:
+    """Return (B, L, vocabulary): 1 for each token since the last `end`, up to and with its own."""
+    own_BLV = functional.one_hot(ids_BL, VOCAB_SIZE)
+    counts_BLV = own_BLV.cumsum(1)
+    ends_BL = ids_BL == end
+    # What had been counted when the phrase began: the counts at the last end, 0 before any.
+    begun_BLV = torch.where(ends_BL[..., None], counts_BLV, 0).cummax(1).values
+    return ((counts_BLV - begun_BLV > 0) | (own_BLV > 0)).float()
 
 
 def token_batch(encoder: Encoder, captions: list[str]) -> tuple[Tensor, Tensor]:
@@ -136,18 +174,22 @@ def token_batch(encoder: Encoder, captions: list[str]) -> tuple[Tensor, Tensor]:
 
 
 def train(work: Path) -> Encoder:
-    """Train, or continue, both phases in `work`."""
+    """Train, or continue, the three phases in `work`."""
     encoder = build_encoder()
-    recognizer = nn.Linear(WIDTH, VOCAB_SIZE)
-    modules = {"encoder": encoder.model, "recognizer": recognizer}
+    recognizers = Recognizers()
+    modules = {"encoder": encoder.model, "recognizers": recognizers}
     images, facts = scene_pool(POOL_SIZE, SEED)
     see: CaptionWriter = lambda f, _: complete_caption(f)  # noqa: E731
-    for name, settings, write in (("see", SEE, see), ("terse", TERSE, _ordinary_caption)):
+    for name, settings, write in (
+        ("see", SEE, see),
+        ("phrases", PHRASES, see),
+        ("terse", TERSE, _ordinary_caption),
+    ):
         run_training(
             f"encoder/{name}",
             work / "encoder" / name,
             modules=modules,
-            loss_fn=_loss_fn(name, encoder, recognizer, images, facts, write),
+            loss_fn=_loss_fn(name, encoder, recognizers, images, facts, write),
             settings=settings,
             checkpoint_every=200,
             validate=partial(_validate, encoder, write),
@@ -158,8 +200,7 @@ def train(work: Path) -> Encoder:
 def load(work: Path, phase: str = "terse") -> Encoder:
     """Return the encoder of a phase's latest checkpoint."""
     encoder = build_encoder()
-    recognizer = nn.Linear(WIDTH, VOCAB_SIZE)
-    load_trained(work / "encoder" / phase, {"encoder": encoder.model, "recognizer": recognizer})
+    load_trained(work / "encoder" / phase, {"encoder": encoder.model})
     encoder.model.eval().requires_grad_(False)
     return encoder
 
@@ -167,7 +208,7 @@ def load(work: Path, phase: str = "terse") -> Encoder:
 def _loss_fn(
     name: str,
     encoder: Encoder,
-    recognizer: nn.Module,
+    recognizers: Recognizers,
     images: NDArray[np.uint8],
     facts: list[SceneFacts],
     write: CaptionWriter,
@@ -181,7 +222,8 @@ def _loss_fn(
         texts = [
             complete_caption(f, rng) if rng.random() < 0.7 else terse_caption(f, rng) for f in read
         ]
-        return seen + 0.5 * reading_loss(encoder, recognizer, texts)
+        phrases = name != "see"
+        return seen + 0.5 * reading_loss(encoder, recognizers, texts, phrases=phrases)
 
     return loss_fn
 

@@ -16,7 +16,7 @@ from transformers.models.mask2former.modeling_mask2former import Mask2FormerForU
 from uae.errors import ModelError
 from uae.evaluation.geneval_rules import SCORE_THRESHOLD, Detection
 from uae.evaluation.pictures import Pixels
-from uae.models.bundle import bundle_sha, check_loading_info, loading
+from uae.models.bundle import bundle_sha, load_transformers, loading
 
 MAX_INSTANCES = 100  # per picture, as in the published detector's configuration
 
@@ -45,7 +45,7 @@ class Mask2FormerDetector:
     def __init__(
         self, model: Any, image_processor: Any, *, identity: dict[str, str], batch_size: int
     ) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = model
         self.image_processor = image_processor
         self.identity = identity
         self.batch_size = batch_size
@@ -63,12 +63,9 @@ class Mask2FormerDetector:
         """
         if not (folder / "config.json").is_file():
             raise ModelError(f"no detector in {folder}: it needs config.json and its weights")
+        model = load_transformers(Mask2FormerForUniversalSegmentation, folder)
         with loading(folder):
-            model, info = Mask2FormerForUniversalSegmentation.from_pretrained(
-                folder, dtype=torch.float32, output_loading_info=True, local_files_only=True
-            )
             processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        check_loading_info(folder, info)
         identity = {"kind": "mask2former", "sha256": bundle_sha(folder)}
         return cls(model.to(device), processor, identity=identity, batch_size=batch_size)
 

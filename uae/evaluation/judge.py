@@ -15,7 +15,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForCond
 
 from uae.errors import ModelError
 from uae.evaluation.pictures import Pixels, to_images
-from uae.models.bundle import bundle_sha, check_loading_info, loading
+from uae.models.bundle import bundle_sha, load_transformers, loading
 from uae.models.image_processor import ImageProcessor
 
 INSTRUCTION = "Answer with yes or no."
@@ -149,12 +149,9 @@ class QwenJudge:
         """
         if not (folder / "config.json").is_file():
             raise ModelError(f"no judge in {folder}: it needs config.json and its weights")
+        model = load_transformers(Qwen2_5_VLForConditionalGeneration, folder)
         with loading(folder):
-            model, info = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-                folder, dtype=torch.float32, output_loading_info=True, local_files_only=True
-            )
             tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
-        check_loading_info(folder, info)
         identity = {"kind": "qwen2.5-vl", "sha256": bundle_sha(folder)}
         processor = ImageProcessor.load(folder)
         return cls(model.to(device), tokenizer, processor, identity=identity)

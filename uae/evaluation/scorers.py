@@ -27,7 +27,7 @@ from transformers.models.auto.modeling_auto import AutoModel
 from uae.errors import EvaluationError, ModelError
 from uae.evaluation.pictures import Pixels, to_images
 from uae.fingerprints import file_sha256
-from uae.models.bundle import bundle_sha, check_loading_info, loading
+from uae.models.bundle import bundle_sha, load_transformers, loading
 from uae.rewards.reconstruction import load_scorer
 
 EFFICIENTNET = "efficientnet-lite0"
@@ -118,13 +118,9 @@ def load_scorer_slot(
 def _load_transformers(name: str, folder: Path, device: torch.device | str) -> SlotScorer:
     if not (folder / "preprocessor_config.json").is_file():
         raise ModelError(f"scorer {name!r}: {folder} lacks preprocessor_config.json")
+    model = load_transformers(AutoModel, folder).to(device)
     with loading(folder):
-        model, info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, local_files_only=True
-        )
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-    check_loading_info(folder, info)
-    model = model.eval().requires_grad_(False).to(device)
 
     def encode(pictures: Sequence[Pixels]) -> Tensor:
         inputs = processor(images=list(pictures), return_tensors="pt").to(device)

@@ -19,7 +19,7 @@ from transformers.models.segformer.modeling_segformer import SegformerForSemanti
 from uae.errors import ModelError
 from uae.evaluation.geneval_rules import SCORE_THRESHOLD, Detection
 from uae.evaluation.pictures import Pixels
-from uae.models.bundle import bundle_sha, check_loading_info, loading
+from uae.models.bundle import bundle_sha, load_transformers, loading
 
 BACKGROUND = "background"
 MIN_REGION_SHARE = 0.008  # of the picture; smaller regions are specks, not objects
@@ -49,12 +49,9 @@ class SegformerDetector:
         Raises:
             ModelError: If the weights do not fit their configuration, or no class is background.
         """
+        model = load_transformers(SegformerForSemanticSegmentation, folder)
         with loading(folder):
-            model, info = SegformerForSemanticSegmentation.from_pretrained(
-                folder, dtype=torch.float32, output_loading_info=True, local_files_only=True
-            )
             processor = SegformerImageProcessor.from_pretrained(folder, local_files_only=True)
-        check_loading_info(folder, info)
         if BACKGROUND not in model.config.id2label.values():
             raise ModelError(f'{folder}: one class must be named "{BACKGROUND}"')
         identity = {"kind": "segformer-regions", "sha256": bundle_sha(folder)}

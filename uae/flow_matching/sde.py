@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from uae.flow_matching.noise import draw_noise
 from uae.flow_matching.path import predicted_data, predicted_noise
 
 
@@ -69,7 +70,7 @@ def sde_step(
         t_max: The schedule's second value; caps 1 - t, where the noise scale is infinite.
         noise_level: The paper's `a`; larger explores more.
         x_next_BCHW: Latents to score. None draws them.
-        generator: Source of the drawn noise, on the device of the latents.
+        generator: Source of the drawn noise, on any device.
 
     Returns:
         The step. `log_prob` is the mean over C, H, W, as in the authors' code, not the
@@ -122,7 +123,7 @@ def cps_step(
         t_max: Not used; here so that both steps are called alike.
         noise_level: The paper's eta, the share of a right angle; 1 replaces all noise.
         x_next_BCHW: Latents to score. None draws them.
-        generator: Source of the drawn noise, on the device of the latents.
+        generator: Source of the drawn noise, on any device.
 
     Returns:
         The step. `log_prob` is -mean((x_next - mean)^2), as in the authors' code: a Gaussian's
@@ -162,5 +163,4 @@ def _check_step(t: float, t_next: float, t_max: float, noise_level: float) -> No
 
 
 def _draw(mean: Tensor, std: float, generator: torch.Generator | None) -> Tensor:
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-    return (mean + std * noise).detach()
+    return (mean + std * draw_noise(mean.shape, generator, mean.device)).detach()

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from uae.errors import ModelError
+from uae.flow_matching.noise import draw_noise
 from uae.flow_matching.ode import sample_ode
 from uae.flow_matching.schedule import sampling_times
 from uae.models.bundle import BundleInfo, Stage, read_info, replaced_atomically, write_json
@@ -166,7 +167,7 @@ class AutoEncoder:
     def draw_noise(self, num_images: int, generator: torch.Generator) -> Tensor:
         """Draw standard normal latents (B, C, H, W) from a generator on any device."""
         shape = (num_images, *self.decoder.latent_shape(self.image_size))
-        return torch.randn(shape, generator=generator, device=generator.device).to(self.device)
+        return draw_noise(shape, generator, self.device)
 
     @torch.no_grad()
     def caption(

@@ -145,6 +145,24 @@ def check_loading_info(folder: Path, info: Mapping[str, Any]) -> None:
         raise ModelError(f"{folder} does not fit its configuration; tensors {'; '.join(faults)}")
 
 
+def load_transformers(kind: Any, folder: Path) -> Any:
+    """Read a transformers model from a local folder, strictly: float32, frozen, in eval mode.
+
+    Raises:
+        ModelError: If it cannot be read, or a tensor is missing, unexpected or of another shape.
+    """
+    with loading(folder):
+        model, info = kind.from_pretrained(
+            folder,
+            dtype="float32",
+            ignore_mismatched_sizes=True,  # so that they are named below
+            output_loading_info=True,
+            local_files_only=True,
+        )
+    check_loading_info(folder, info)
+    return model.requires_grad_(False).eval()
+
+
 def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Read a safetensors file that must hold exactly the named shapes; float32.
 

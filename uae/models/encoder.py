@@ -20,7 +20,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForCond
 from transformers.utils.logging import disable_progress_bar
 
 from uae.errors import ModelError
-from uae.models.bundle import check_loading_info, loading, read_json, write_json
+from uae.models.bundle import load_transformers, loading, read_json, write_json
 from uae.models.image_processor import ImageProcessor
 from uae.models.lora import LoraHost
 
@@ -199,18 +199,10 @@ class Encoder(LoraHost):
             ModelError: If something is missing, unexpected or of another shape.
         """
         disable_progress_bar()
+        model = load_transformers(Qwen2_5_VLForConditionalGeneration, folder)
         with loading(folder):
-            model, info = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # so that they are named below
-                output_loading_info=True,
-                local_files_only=True,
-            )
             tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
-        check_loading_info(folder, info)
-        model = model.requires_grad_(False).to(device)
-        return cls(model, tokenizer, ImageProcessor.load(folder))
+        return cls(model.to(device), tokenizer, ImageProcessor.load(folder))
 
     def _embed(self, ids: Tensor) -> Tensor:
         embedded: Tensor = self.model.model.language_model.embed_tokens(ids)

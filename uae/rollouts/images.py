@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from uae.flow_matching.noise import draw_noise
 from uae.flow_matching.ode import VelocityFn, sample_ode
 from uae.flow_matching.schedule import sampling_times
 from uae.flow_matching.sde import SdeStep, step_fn
@@ -84,7 +85,7 @@ def rollout_images(
         decoder: Its active adapters are the policy.
         context_PTD: Conditions of the P captions.
         recipe: Steps, window, noise, guidance. One window start is drawn for the batch.
-        generator: Source of the window and of all noise, on the decoder's device.
+        generator: Source of the window and of all noise, on any device.
         image_size: Side of the pictures in pixels.
         negative_1TD: The empty caption's condition; needed when guidance_scale is above 1.
     """
@@ -92,16 +93,16 @@ def rollout_images(
     context = context_PTD.repeat_interleave(group, dim=0)
     velocity_fn = _velocity_fn(decoder, context, recipe, negative_1TD)
     times = sampling_times(recipe.num_steps, decoder.shift)
-    device = generator.device
-    start = int(torch.randint(recipe.window_start_max + 1, (), generator=generator, device=device))
+    starts = recipe.window_start_max + 1
+    start = int(torch.randint(starts, (), generator=generator, device=generator.device))
     end = start + recipe.window_size
     shape = decoder.latent_shape(image_size)
     if recipe.shared_initial_noise:  # the group is one trajectory until the window begins
-        x = torch.randn(len(context_PTD), *shape, generator=generator, device=device)
+        x = draw_noise((len(context_PTD), *shape), generator, decoder.device)
         shared_fn = _velocity_fn(decoder, context_PTD, recipe, negative_1TD)
         x = _before_window(shared_fn, x, times[: start + 1]).repeat_interleave(group, dim=0)
     else:
-        x = torch.randn(len(context), *shape, generator=generator, device=device)
+        x = draw_noise((len(context), *shape), generator, decoder.device)
         x = _before_window(velocity_fn, x, times[: start + 1])
     points, steps = [x], []
     for t, t_next in _window(times, start, end):

@@ -174,17 +174,21 @@ def mean_base_words(setting: Setting) -> float:
 def heldout_measure(
     setting: Setting, scorer: ReconstructionScorer, base_words: float
 ) -> Callable[[], dict[str, float]] | None:
-    """Return the measurement for early stopping: the reward of greedy held-out captions."""
+    """Return the measurement for early stopping: the reward of greedy captions.
+
+    They are of training pictures set aside, which no update sees: choosing weights by the split
+    `heldout`, which Unified-Bench judges, would flatter them.
+    """
     section = setting.recipe.generation_for_understanding
     if section.early_stopping is None:
         return None
-    indices = setting.some_heldout(section.early_stopping.num_samples)
-    judge = Judge(setting, scorer, setting.heldout, indices, base_words)
+    indices = setting.order.set_aside
+    judge = Judge(setting, scorer, setting.train, indices, base_words)
     max_new_tokens = section.rollout.max_new_tokens
 
     def measure() -> dict[str, float]:
-        book = write_book(setting, setting.heldout, indices, max_new_tokens=max_new_tokens)
-        images = setting.images(setting.heldout, indices)
+        book = write_book(setting, setting.train, indices, max_new_tokens=max_new_tokens)
+        images = setting.images(setting.train, indices)
         rewards = judge.rewards(book.of(indices), indices, images, "heldout")
         return {
             HELDOUT_REWARD: rewards.total_N.mean().item(),

@@ -11,7 +11,7 @@ from torch import Tensor
 from uae.data.dataset import Dataset, load_dataset
 from uae.models.autoencoder import AutoEncoder
 from uae.models.bundle import Stage, bundle_sha, weights_root
-from uae.recipe import Recipe, TrainedStage
+from uae.recipe import EarlyStoppingRecipe, Recipe, TrainedStage
 from uae.rewards.reconstruction import ReconstructionScorer, load_scorer
 from uae.seeds import make_generator
 from uae.training.batches import SampleOrder
@@ -97,7 +97,14 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
     }
     with exact_numerics(recipe.models) as device:
         model = _as_in_recipe(AutoEncoder.load(model_in, device=device), recipe)
-        order = SampleOrder(len(train), section.batch_size, recipe.seed, stage)
+        early_stopping: EarlyStoppingRecipe | None = getattr(section, "early_stopping", None)
+        order = SampleOrder(
+            len(train),
+            section.batch_size,
+            recipe.seed,
+            stage,
+            num_set_aside=early_stopping.num_samples if early_stopping else 0,
+        )
         yield Setting(stage, recipe, model, train, heldout, order, device, inputs)
 
 

@@ -12,6 +12,8 @@ from uae.errors import DataError
 from uae.recipe import TrainedStage
 from uae.seeds import make_generator
 
+MIN_SAMPLES_TO_SET_ASIDE = 10
+
 
 class SampleOrder:
     """Epochs of shuffled samples, cut into batches.
@@ -20,15 +22,32 @@ class SampleOrder:
     a batch. A data set smaller than a batch is repeated within it.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, seed: int, stage: str) -> None:
+    def __init__(
+        self, num_samples: int, batch_size: int, seed: int, stage: str, *, num_set_aside: int = 0
+    ) -> None:
         """Prepare the order.
 
+        Args:
+            num_samples: Size of the training split.
+            batch_size: Samples in an update.
+            seed: The recipe's.
+            stage: Its name: every stage has an order of its own.
+            num_set_aside: Samples that no batch holds, for early stopping; a tenth at most.
+
         Raises:
-            DataError: If there is no sample.
+            DataError: If there is no sample, or too few to set one aside.
         """
         if num_samples < 1:
             raise DataError(f"{stage}: the training split holds no sample; add pictures to it")
-        self._num_samples = num_samples
+        if num_set_aside and num_samples < MIN_SAMPLES_TO_SET_ASIDE:
+            raise DataError(
+                f"{stage}: early stopping sets a tenth of the training pictures aside, there are "
+                f"only {num_samples}; add pictures, or write `early_stopping: null`"
+            )
+        shuffled = torch.randperm(num_samples, generator=make_generator(seed, stage, "set aside"))
+        count = min(num_set_aside, num_samples // MIN_SAMPLES_TO_SET_ASIDE)
+        self.set_aside: list[int] = sorted(shuffled[:count].tolist())
+        self._trained: list[int] = sorted(shuffled[count:].tolist())
         self._batch_size = batch_size
         self._seed = seed
         self._stage = stage
@@ -36,7 +55,7 @@ class SampleOrder:
 
     def batch(self, step: int) -> list[int]:
         """Return the indices of update `step`, counted from 0."""
-        batches_per_epoch = max(self._num_samples // self._batch_size, 1)
+        batches_per_epoch = max(len(self._trained) // self._batch_size, 1)
         epoch, place = divmod(step, batches_per_epoch)
         order = self._epoch(epoch)
         start = place * self._batch_size
@@ -48,8 +67,8 @@ class SampleOrder:
 
     def _shuffle(self, epoch: int) -> list[int]:
         generator = make_generator(self._seed, self._stage, "order", epoch)
-        order: list[int] = torch.randperm(self._num_samples, generator=generator).tolist()
-        return order
+        order: list[int] = torch.randperm(len(self._trained), generator=generator).tolist()
+        return [self._trained[place] for place in order]
 
 
 def split_batch(section: TrainedStage) -> list[list[slice]]:

@@ -39,6 +39,21 @@ def test_empty_data_is_an_error():
         SampleOrder(0, 4, 0, "gfu")
 
 
+def test_samples_set_aside_stand_in_no_batch():
+    order = SampleOrder(50, 4, 0, "gfu", num_set_aside=3)
+    assert len(order.set_aside) == 3
+    assert order.used(100) == sorted(set(range(50)) - set(order.set_aside))
+
+
+def test_at_most_a_tenth_is_set_aside():
+    assert len(SampleOrder(29, 4, 0, "gfu", num_set_aside=32).set_aside) == 2
+
+
+def test_too_few_samples_to_set_any_aside_is_an_error():
+    with pytest.raises(DataError, match="only 9; add pictures"):
+        SampleOrder(9, 4, 0, "gfu", num_set_aside=1)
+
+
 def test_batch_is_cut_into_minibatches_of_whole_groups():
     section = make_recipe().generation_for_understanding
     section = section.model_copy(
