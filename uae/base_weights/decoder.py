@@ -20,6 +20,7 @@ from uae.base_weights import encoder as encoder_weights
 from uae.base_weights import vae as vae_weights
 from uae.base_weights.measure import measure_decoder
 from uae.base_weights.pixels import batch_indices, to_pixels
+from uae.base_weights.processes import in_processes
 from uae.base_weights.scene_maps import CellNames, scene_maps
 from uae.base_weights.scenes_pool import scene_pool
 from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
@@ -31,11 +32,13 @@ from uae.models.bundle import BundleInfo
 from uae.models.connector import Connector
 from uae.models.decoder import Decoder, flow_matching_scheduler
 from uae.models.encoder import Encoder
+from uae.seeds import derive_seed
 
 NAME = "decoder"
 SEED = 31
-BATCH_SIZE = 48
-POOL_SIZE = 64_000
+NUM_PROCESSES = 2
+BATCH_SIZE = 32  # in each process
+POOL_SIZE = 40_000  # scenes of each process
 CONDITION_TOKENS = 56
 IMAGE_SIZE = 64
 WIDTH = 160
@@ -136,18 +139,23 @@ def build_pool(auto_encoder: AutoEncoder, num_scenes: int, split: Split, seed: i
     return Pool(latents, hidden, lengths, scene_maps(facts), padded.bfloat16(), int(mask.sum()))
 
 
-def train(work: Path) -> AutoEncoder:
+def train(work: Path) -> None:
     """Train, or continue, transformer and connector in `work`."""
+    in_processes(NUM_PROCESSES, _train_part, work)
+
+
+def _train_part(rank: int, work: Path) -> None:
     transformer, connector = build_decoder()
     model = assemble(encoder_weights.load(work), transformer, connector, work)
-    pool = build_pool(model, POOL_SIZE, "train", SEED)
+    pool = build_pool(model, POOL_SIZE, "train", derive_seed(SEED, NAME, "pool", rank))
     judged = build_pool(model, 256, "heldout", SEED)
     transformer.requires_grad_(True)
     connector.requires_grad_(True)
     names = CellNames(transformer, NAMING_BLOCK, WIDTH)
 
     def loss_fn(step: int) -> Tensor:
-        picked, generator = batch_indices(SEED, NAME, step, POOL_SIZE, BATCH_SIZE)
+        part = f"{NAME}/{rank}"
+        picked, generator = batch_indices(SEED, part, step, POOL_SIZE, BATCH_SIZE)
         indices = torch.from_numpy(picked)
         # In bfloat16 the fused attention's backward pass takes a third of the step on a CPU.
         with sdpa_kernel(SDPBackend.MATH):
@@ -166,7 +174,6 @@ def train(work: Path) -> AutoEncoder:
         checkpoint_every=500,
         validate=validate,
     )
-    return model
 
 
 def flow_loss(

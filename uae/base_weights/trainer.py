@@ -3,6 +3,9 @@
 The loss is a function of the step alone: it draws its batch from seeds derived from the step
 (`uae.seeds`). A run that was killed and started again therefore ends in the same weights, to the
 bit on a CPU, as one that was left alone.
+
+Several processes (`in_processes`) train one model on parts of a batch each: on two cores that is
+faster than two threads of one process.
 """
 
 import json
@@ -18,7 +21,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from uae.errors import TrainingError
 
@@ -77,17 +80,19 @@ def run_training(
         row = run.update(step, loss_fn)
         recent.append(row["loss"])
         done = step + 1
-        if done % log_every == 0 or done == settings.num_steps:
+        if run.writes and (done % log_every == 0 or done == settings.num_steps):
             row |= {"loss": sum(recent) / len(recent), "seconds": time.monotonic() - started}
             run.log(row)
             left = (settings.num_steps - done) * row["seconds"] / (done - first)
             print(f"{name} {done}/{settings.num_steps} loss {row['loss']:.4f}, {left:.0f} s left")
             recent.clear()
         if done % checkpoint_every == 0 or done == settings.num_steps:
-            run.save(done)
-            if validate is not None:
-                with run.averaged_weights():
-                    run.log({"step": done, **validate()})
+            if run.writes:
+                run.save(done)
+                if validate is not None:
+                    with run.averaged_weights():
+                        run.log({"step": done, **validate()})
+            run.wait_for_others()
     run.use_averaged_weights()
 
 
@@ -136,6 +141,8 @@ class _Run:
         }
         self.parameters = list(named.values())
         self.device = self.parameters[0].device
+        self.num_processes = distributed.get_world_size() if distributed.is_initialized() else 1
+        self.writes = self.num_processes == 1 or distributed.get_rank() == 0
         decayed = [p for n, p in named.items() if p.ndim > 1 and "embed" not in n]
         kept = [p for n, p in named.items() if p.ndim <= 1 or "embed" in n]
         groups = [
@@ -162,11 +169,27 @@ class _Run:
         if not math.isfinite(value):
             raise TrainingError(f"loss is {value} at step {step}; lower the learning rate")
         torch.autograd.backward(loss)
+        if self.num_processes > 1:
+            self._average_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._update_ema(step)
         return {"step": step + 1, "loss": value, "grad_norm": norm.item(), "learning_rate": rate}
+
+    def _average_gradients(self) -> None:
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.num_processes
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def wait_for_others(self) -> None:
+        """Let every process catch up with the one that writes."""
+        if self.num_processes > 1:
+            distributed.barrier()
 
     @torch.no_grad()
     def _update_ema(self, step: int) -> None:
