@@ -143,7 +143,7 @@ def _train(piece: Piece, model: Path, scenes: Scenes, folder: Path) -> dict[str,
     stage = import_module(f"uae.stages.{piece.kind}")
     summary: dict[str, float] = stage.train(
         piece.recipe,
-        scenes.training,
+        scenes.folder,
         model,
         folder / "model",
         checkpoints=LocalCheckpoints(folder / "checkpoints"),
@@ -153,7 +153,7 @@ def _train(piece: Piece, model: Path, scenes: Scenes, folder: Path) -> dict[str,
 
 
 def _judge(piece: Piece, model: Path, scenes: Scenes, folder: Path) -> dict[str, float]:
-    results = unified_bench.evaluate(piece.recipe, scenes.judging, model, folder)
+    results = unified_bench.evaluate(piece.recipe, scenes.folder, model, folder)
     return {"overall": results["overall"]}
 
 
