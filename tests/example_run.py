@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from pyarrow import parquet
 
 from uae.data.facts import SceneFacts
-from uae.data.starter.attributes import attribute_recall, text_fidelity
+from uae.data.starter.attributes import attribute_precision, attribute_recall, text_fidelity
 from uae.data.starter.captions import complete_caption, terse_caption
 from uae.data.starter.scenes import draw_scene, sample_facts
 from uae.export.gate import Check, Decision
@@ -62,6 +62,7 @@ def write_bench(folder: Path, stage: int, num_samples: int = 16) -> Path:
         },
         "caption_words": _mean(len(row["caption"].split()) for row in rows),
         "attribute_recall": _mean(row["attribute_recall"] for row in rows),
+        "attribute_precision": _mean(row["attribute_precision"] for row in rows),
         "text_fidelity": _mean(known) if known else None,
         "repetition": 0.01 * stage, "num_samples": num_samples,
         "judges": {slot: {"sha256": scorer} for slot, scorer in SLOTS.items()},
@@ -95,6 +96,7 @@ def _sample(folder: Path, rng: random.Random, index: int, stage: int) -> dict[st
         "overall": _mean(scores.values()),
         **{f"slots/{slot}": score for slot, score in scores.items()},
         "attribute_recall": attribute_recall(caption, facts),
+        "attribute_precision": attribute_precision(caption, facts),
         "text_fidelity": text_fidelity(caption, facts), "facts": json.dumps(facts.to_json()),
     }  # fmt: skip
 
@@ -156,7 +158,7 @@ def _write_curves(path: Path, *, reinforced: bool) -> None:
                         "clip_share": 0.1 * rng.random(), "reward/std": 0.04 + 0.01 * rng.random(),
                         "ratio/mean": 1 + 1e-3 * rng.random()}  # fmt: skip
                 if step % 10 == 0:
-                    row["heldout/reward"] = 0.7 + 0.1 * rise
+                    row["set_aside/reward"] = 0.7 + 0.1 * rise
             stream.write(json.dumps(row) + "\n")
 
 

@@ -9,11 +9,21 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from uae.errors import EvaluationError
-from uae.evaluation.bootstrap import Interval, seeds_and_samples_interval
+from uae.evaluation.bootstrap import (
+    Interval,
+    random_effects_interval,
+    seeds_and_samples_interval,
+)
 
 HELDOUT = "held-out scorers"
 RESAMPLES = 10_000
-CAPTION_MEASURES = ("attribute_recall", "caption_words", "text_fidelity", "repetition")
+CAPTION_MEASURES = (
+    "attribute_recall",
+    "attribute_precision",
+    "caption_words",
+    "text_fidelity",
+    "repetition",
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class Difference:
     after: float
     difference: float
     interval: Interval
+    wide_interval: Interval | None  # Student's, of seeds and scenes; None for a single one
     by_seed: tuple[float, ...]
     num_scenes: int
 
@@ -113,6 +124,7 @@ def difference(
         float(after_SN.mean()),
         float(change_SN.mean()),
         seeds_and_samples_interval(change_SN, RESAMPLES, 0),
+        random_effects_interval(change_SN),
         tuple(change_SN.mean(axis=1).tolist()),
         change_SN.shape[1],
     )

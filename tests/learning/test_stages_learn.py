@@ -31,7 +31,7 @@ def test_cold_start_raises_the_heldout_reconstruction(world, tmp_path):
     assert summary["heldout/reward"] > summary["start/heldout/reward"] + 0.004
 
 
-def test_gfu_raises_the_heldout_reward_of_captions(color_world, pretrained, tmp_path):
+def test_gfu_raises_the_reward_of_captions_of_pictures_set_aside(color_world, pretrained, tmp_path):
     world, _ = pretrained
     recipe = stage_recipe(
         color_world,  # scorers stand beside the base
@@ -47,7 +47,7 @@ def test_gfu_raises_the_heldout_reward_of_captions(color_world, pretrained, tmp_
         early_stopping=MEASURED,
     )
     summary = train(GFU, recipe, world, tmp_path / "out")
-    assert summary["heldout/reward"] > summary["start/heldout/reward"] + 0.005
+    assert summary["set_aside/reward"] > summary["start/set_aside/reward"] + 0.005
 
 
 def test_ufg_raises_the_reward_of_drawings(world, tmp_path):

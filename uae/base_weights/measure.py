@@ -10,7 +10,7 @@ from torch import Tensor
 from uae.base_weights.pixels import to_pixels
 from uae.base_weights.scenes_pool import scene_pool
 from uae.data.facts import SceneFacts
-from uae.data.starter.attributes import attribute_recall, text_fidelity
+from uae.data.starter.attributes import attribute_precision, attribute_recall, text_fidelity
 from uae.data.starter.captions import complete_caption, terse_caption
 from uae.data.starter.reader import attribute_accuracy
 from uae.models.autoencoder import AutoEncoder
@@ -53,7 +53,9 @@ def caption_figures(captions: list[str], facts: list[SceneFacts]) -> dict[str, f
     """Return the mean attribute recall, words, and text fidelity where there is a word."""
     pairs = list(zip(captions, facts, strict=True))
     fidelity = [score for c, f in pairs if (score := text_fidelity(c, f)) is not None]
+    precision = [share for c, f in pairs if (share := attribute_precision(c, f)) is not None]
     return {
+        "attribute_precision": float(np.mean(precision)),
         "attribute_recall": float(np.mean([attribute_recall(c, f) for c, f in pairs])),
         "words": float(np.mean([len(c.split()) for c in captions])),
         "text_fidelity": float(np.mean(fidelity)),

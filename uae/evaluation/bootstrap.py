@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
 
 COVERAGE = 0.95
 
@@ -81,6 +82,39 @@ def seeds_and_samples_interval(values_SN: ArrayLike, resamples: int, seed: int) 
     seeds_RS = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=resamples)
     samples_RN = rng.multinomial(num_samples, np.full(num_samples, 1 / num_samples), resamples)
     return _central((seeds_RS @ values * samples_RN).sum(axis=1) / values.size)
+
+
+def random_effects_interval(values_SN: ArrayLike) -> Interval | None:
+    """Return Student's interval of the mean over S seeds and N samples, both of them drawn.
+
+    Variances of seeds' means and of samples' means add up; degrees of freedom are Satterthwaite's,
+    S - 1 where seeds differ more. Where S is small and seeds differ, this is much wider, and truer,
+    than a bootstrap, which never looks beyond the seeds that it has.
+
+    Args:
+        values_SN: For differences, already paired by seed and sample.
+
+    Returns:
+        The interval; None for one seed or one sample, whose variance is unknown.
+
+    Raises:
+        ValueError: If the shape is not (S, N), or a value is missing or not finite.
+    """
+    values = np.asarray(values_SN, dtype=np.float64)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"values must be finite and (S, N), got {values.shape}")
+    num_seeds, num_samples = values.shape
+    if min(num_seeds, num_samples) == 1:
+        return None
+    seeds = values.mean(axis=1).var(ddof=1) / num_seeds
+    samples = values.mean(axis=0).var(ddof=1) / num_samples
+    total = float(seeds + samples)
+    mean = float(values.mean())
+    if total == 0:
+        return Interval(mean, mean)
+    freedom = total**2 / (seeds**2 / (num_seeds - 1) + samples**2 / (num_samples - 1))
+    half = float(student.ppf((1 + COVERAGE) / 2, freedom)) * total**0.5
+    return Interval(mean - half, mean + half)
 
 
 def _central(means: NDArray[np.float64]) -> Interval:

@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 
 from uae.data.dataset import Dataset, load_dataset
 from uae.data.facts import SceneFacts
-from uae.data.starter.attributes import attribute_recall, text_fidelity
+from uae.data.starter.attributes import (
+    attribute_precision,
+    attribute_recall,
+    text_fidelity,
+)
 from uae.errors import EvaluationError
 from uae.evaluation.bootstrap import Interval, bootstrap_interval
 from uae.evaluation.pictures import Pixels, to_pixels, write_png
@@ -185,6 +189,7 @@ def _caption_columns(trips: RoundTrips) -> dict[str, list[float | None]]:
         "caption_words": [float(num_words(caption)) for caption in trips.captions],
         "repetition": [repetition(caption) for caption in trips.captions],
         "attribute_recall": [None if f is None else attribute_recall(c, f) for c, f in pairs],
+        "attribute_precision": [None if f is None else attribute_precision(c, f) for c, f in pairs],
         "text_fidelity": [None if f is None else text_fidelity(c, f) for c, f in pairs],
     }
 

@@ -35,6 +35,7 @@ class StageMetrics(Section):
     unified_bench: UnifiedBenchMetrics
     caption_words: float
     attribute_recall: float | None
+    attribute_precision: float | None
     text_fidelity: float | None
 
 
@@ -123,6 +124,7 @@ def _stages(run: RunFolder) -> dict[str, StageMetrics]:
             ),
             caption_words=scores.caption_words,
             attribute_recall=scores.attribute_recall,
+            attribute_precision=scores.attribute_precision,
             text_fidelity=scores.text_fidelity,
         )
     return stages

@@ -39,6 +39,7 @@ class UnifiedBenchScores(BaseModel):
     slots: dict[str, SlotScore] = Field(min_length=1)
     caption_words: float
     attribute_recall: float | None  # None where the truth is unknown
+    attribute_precision: float | None = None  # None also where nothing is stated
     text_fidelity: float | None
     repetition: float
     num_samples: int

@@ -40,8 +40,11 @@ TITLES = {  # in the order in which they are shown; the first six are seen witho
     "seconds": "Seconds for an update",
 }
 COMPANIONS = {  # drawn as dots in the chart of another metric
-    "reward/mean": ("heldout/reward", "held-out reward"),
-    "validation/loss": ("validation/loss_shuffled", "loss with shuffled captions"),
+    "reward/mean": {
+        "set_aside/reward": "reward on pictures set aside",
+        "heldout/reward": "held-out reward",
+    },
+    "validation/loss": {"validation/loss_shuffled": "loss with shuffled captions"},
 }
 START = "start/"
 NUM_FIRST = 6
@@ -79,7 +82,7 @@ def read_rows(path: Path) -> list[Row]:
 def panels(rows: Sequence[Row]) -> list[Panel]:
     """Draw every metric that changes, the most important first."""
     found = {name.removeprefix(START) for row in rows for name in row} - {"step"}
-    names = found - {name for name, _ in COMPANIONS.values()}
+    names = found.difference(*COMPANIONS.values())
     ordered = [name for name in TITLES if name in names] + sorted(names - TITLES.keys())
     drawn = [_panel(rows, name) for name in ordered]
     return [panel for panel in drawn if panel is not None]
@@ -124,9 +127,9 @@ def _panel(rows: Sequence[Row], name: str) -> Panel | None:
     else:
         ends = ys
         series = [Series(title, xs, ys, "main")]
-    if name in COMPANIONS:
-        companion, companion_title = COMPANIONS[name]
-        series.append(Series(companion_title, *_points(rows, companion), "dots"))
+    for companion, companion_title in COMPANIONS.get(name, {}).items():
+        if any(companion in row for row in rows):
+            series.append(Series(companion_title, *_points(rows, companion), "dots"))
     change = f"{number(ends[0])} → {number(ends[-1])}"
     label = f"{title} over {len(xs)} updates: {change}"
     return Panel(title, change, line_chart(series, label=label))

@@ -25,7 +25,7 @@ from uae.rewards.reconstruction import ReconstructionScorer
 from uae.stages.caption_book import CaptionBook, write_book
 from uae.stages.setting import CHUNK, Rows, Setting, open_setting
 from uae.training.checkpoint import Checkpoints
-from uae.training.loop import HELDOUT_REWARD, Run
+from uae.training.loop import Run
 from uae.training.update import PartLosses, update_parameters
 
 STAGE: Final = "cold_start"
@@ -139,7 +139,7 @@ def heldout_reward(setting: Setting, heldout: Originals) -> dict[str, float]:
     """Return the mean cosine on held-out pictures, from the same noise every time."""
     noise_BCHW = setting.noise(len(heldout.indices), "heldout")
     images = redrawn(setting, heldout, heldout.indices, noise_BCHW, training=False)
-    return {HELDOUT_REWARD: heldout.score(heldout.indices, images).mean().item()}
+    return {"heldout/reward": heldout.score(heldout.indices, images).mean().item()}
 
 
 def redrawn(

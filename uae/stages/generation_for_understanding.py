@@ -31,7 +31,7 @@ from uae.stages.caption_book import write_book
 from uae.stages.caption_judge import Judge
 from uae.stages.setting import CHUNK, Setting, open_setting
 from uae.training.checkpoint import Checkpoints
-from uae.training.loop import HELDOUT_REWARD, Run
+from uae.training.loop import SET_ASIDE_REWARD, Run
 from uae.training.update import PartLosses, update_parameters
 
 STAGE: Final = "generation_for_understanding"
@@ -79,7 +79,7 @@ def train(
             recipe,
             add_policy(setting),
             inputs=setting.inputs,
-            measure=heldout_measure(setting, scorer, base_words),
+            measure=early_stopping_measure(setting, scorer, base_words),
             checkpoints=checkpoints,
             log_dir=log_dir,
         )
@@ -171,7 +171,7 @@ def mean_base_words(setting: Setting) -> float:
     return max(book.mean_words(), 1.0)  # a model that writes nothing may still write a word
 
 
-def heldout_measure(
+def early_stopping_measure(
     setting: Setting, scorer: ReconstructionScorer, base_words: float
 ) -> Callable[[], dict[str, float]] | None:
     """Return the measurement for early stopping: the reward of greedy captions.
@@ -182,7 +182,7 @@ def heldout_measure(
     section = setting.recipe.generation_for_understanding
     if section.early_stopping is None:
         return None
-    indices = setting.order.set_aside
+    indices = setting.set_aside(section.early_stopping.num_samples)
     judge = Judge(setting, scorer, setting.train, indices, base_words)
     max_new_tokens = section.rollout.max_new_tokens
 
@@ -191,7 +191,7 @@ def heldout_measure(
         images = setting.images(setting.train, indices)
         rewards = judge.rewards(book.of(indices), indices, images, "heldout")
         return {
-            HELDOUT_REWARD: rewards.total_N.mean().item(),
+            SET_ASIDE_REWARD: rewards.total_N.mean().item(),
             "heldout/caption_words": book.mean_words(),
         }
 

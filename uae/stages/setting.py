@@ -53,6 +53,10 @@ class Setting:
         order: list[int] = torch.randperm(len(self.heldout), generator=generator).tolist()
         return sorted(order[:count])
 
+    def set_aside(self, count: int) -> list[int]:
+        """Return the indices of training samples for early stopping, at most `count`."""
+        return self.order.set_aside[:count]
+
     def generator(self, *names: str | int) -> torch.Generator:
         """Return the generator of one named draw, on the CPU: the same on every machine."""
         return make_generator(self.recipe.seed, self.stage, *names)
@@ -97,15 +101,17 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
     }
     with exact_numerics(recipe.models) as device:
         model = _as_in_recipe(AutoEncoder.load(model_in, device=device), recipe)
-        early_stopping: EarlyStoppingRecipe | None = getattr(section, "early_stopping", None)
         order = SampleOrder(
-            len(train),
-            section.batch_size,
-            recipe.seed,
-            stage,
-            num_set_aside=early_stopping.num_samples if early_stopping else 0,
+            len(train), section.batch_size, recipe.seed, stage, num_set_aside=_num_set_aside(recipe)
         )
         yield Setting(stage, recipe, model, train, heldout, order, device, inputs)
+
+
+def _num_set_aside(recipe: Recipe) -> int:
+    """Return how many training samples early stopping may look at, the most of all stages."""
+    sections = (recipe.generation_for_understanding, recipe.understanding_for_generation)
+    asked: list[EarlyStoppingRecipe | None] = [section.early_stopping for section in sections]
+    return max((found.num_samples for found in asked if found), default=0)
 
 
 def _as_in_recipe(model: AutoEncoder, recipe: Recipe) -> AutoEncoder:

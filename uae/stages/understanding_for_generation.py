@@ -29,7 +29,7 @@ from uae.stages.caption_book import CaptionBook, conditions_of, write_book
 from uae.stages.drawing_policy import DrawingPolicy
 from uae.stages.setting import Rows, Setting, open_setting
 from uae.training.checkpoint import Checkpoints
-from uae.training.loop import HELDOUT_REWARD, Run
+from uae.training.loop import SET_ASIDE_REWARD, Run
 from uae.training.update import update_parameters
 
 STAGE: Final = "understanding_for_generation"
@@ -73,7 +73,7 @@ def train(
             recipe,
             policy.trained,
             inputs=setting.inputs,
-            measure=heldout_measure(setting, scorer),
+            measure=early_stopping_measure(setting, scorer),
             extra=policy.extra,
             checkpoints=checkpoints,
             log_dir=log_dir,
@@ -162,7 +162,7 @@ def advantages(setting: Setting, rewards: Rewards) -> Tensor:
     return group_advantages(rewards_PG, scale="batch", max_advantage=limit)
 
 
-def heldout_measure(
+def early_stopping_measure(
     setting: Setting, scorer: ReconstructionScorer
 ) -> Callable[[], dict[str, float]] | None:
     """Return the measurement for early stopping: the ODE's drawings of captions set aside.
@@ -173,7 +173,7 @@ def heldout_measure(
     section = setting.recipe.understanding_for_generation
     if section.early_stopping is None:
         return None
-    indices = setting.order.set_aside
+    indices = setting.set_aside(section.early_stopping.num_samples)
     pictures = CaptionedPictures(setting, scorer, setting.train, indices)
     sampler = SamplerRecipe(
         num_steps=section.rollout.num_steps, guidance_scale=section.rollout.guidance_scale
@@ -183,7 +183,7 @@ def heldout_measure(
         noise_PCHW = setting.noise(len(indices), "heldout")
         contexts_PTD = pictures.contexts(indices, 0)
         images = setting.model.generate_from_condition(contexts_PTD, noise_PCHW, sampler)
-        return {HELDOUT_REWARD: pictures.rewards(images, indices).total_N.mean().item()}
+        return {SET_ASIDE_REWARD: pictures.rewards(images, indices).total_N.mean().item()}
 
     return measure
 

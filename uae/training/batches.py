@@ -32,7 +32,8 @@ class SampleOrder:
             batch_size: Samples in an update.
             seed: The recipe's.
             stage: Its name: every stage has an order of its own.
-            num_set_aside: Samples that no batch holds, for early stopping; a tenth at most.
+            num_set_aside: Samples that no batch holds, for early stopping; a tenth at most. Which
+                they are depends on the seed alone: no stage trains on them.
 
         Raises:
             DataError: If there is no sample, or too few to set one aside.
@@ -44,7 +45,7 @@ class SampleOrder:
                 f"{stage}: early stopping sets a tenth of the training pictures aside, there are "
                 f"only {num_samples}; add pictures, or write `early_stopping: null`"
             )
-        shuffled = torch.randperm(num_samples, generator=make_generator(seed, stage, "set aside"))
+        shuffled = torch.randperm(num_samples, generator=make_generator(seed, "set aside"))
         count = min(num_set_aside, num_samples // MIN_SAMPLES_TO_SET_ASIDE)
         self.set_aside: list[int] = sorted(shuffled[:count].tolist())
         self._trained: list[int] = sorted(shuffled[count:].tolist())

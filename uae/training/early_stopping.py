@@ -1,4 +1,4 @@
-"""Stop when the held-out reward has not risen for a while, and keep the best weights."""
+"""Stop when the reward on samples set aside has not risen for a while; keep the best weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from uae.recipe import EarlyStoppingRecipe
 
 
 class EarlyStopping:
-    """Remembers the best held-out reward and the tensors that reached it."""
+    """Remembers the best reward and the tensors that reached it."""
 
     def __init__(self, recipe: EarlyStoppingRecipe) -> None:
         self._recipe = recipe

@@ -33,7 +33,7 @@ from uae.training.interruption import Interruption
 from uae.training.optimizer import Optimizer
 from uae.training.trackers import Row, Trackers, open_trackers
 
-HELDOUT_REWARD = "heldout/reward"
+SET_ASIDE_REWARD = "set_aside/reward"
 
 
 class Run:
@@ -59,9 +59,9 @@ class Run:
             trained: Parameters to train, by names that stay the same from run to run.
             inputs: What else decides the result, such as the data's revision. A checkpoint
                 made with other inputs is refused.
-            measure: Gives metrics on held-out samples, under the averaged weights where there
-                is an EMA. Called before the first update, every so often, and after the last.
-                Early stopping needs `heldout/reward` among them.
+            measure: Gives metrics on samples that are not trained on, under the averaged weights
+                where there is an EMA. Called before the first update, every so often, and after
+                the last. Early stopping needs `set_aside/reward` among them.
             extra: Tensors that updates change, but no gradient.
             checkpoints: Where to keep them; None keeps none.
             log_dir: Where metrics.jsonl and tensorboard/ go; None writes neither.
@@ -142,10 +142,11 @@ class Run:
             row |= self._measured(self.next_step)
         self.rows.append(row)
         self._trackers.write(row)
-        ends = is_last or self.stopped_early or self._interruption.noted
+        interrupted = self._interruption.noted  # read once: what gives way has a checkpoint
+        ends = is_last or self.stopped_early or interrupted
         if ends or self.next_step % self.section.checkpoint_every == 0:
             self._save()
-        if self._interruption.noted:
+        if interrupted:
             self._stack.close()
             self._interruption.give_way()
 
@@ -161,11 +162,13 @@ class Run:
         summary["seconds"] = sum(row["seconds"] for row in self.rows)
         if self._early_stopping is not None:
             summary["best_update"] = float(self._early_stopping.best_update)
+            if self._early_stopping.best_reward is not None:  # of the weights that are kept
+                summary[SET_ASIDE_REWARD] = self._early_stopping.best_reward
         return summary
 
     @property
     def stopped_early(self) -> bool:
-        """Whether the held-out reward has stopped rising."""
+        """Whether the reward on samples set aside has stopped rising."""
         return self._early_stopping is not None and self._early_stopping.should_stop
 
     def _measured(self, num_updates_done: int) -> dict[str, float]:
@@ -177,7 +180,7 @@ class Run:
                 stack.enter_context(self._ema.applied())
             metrics = self._measure()
             if self._early_stopping is not None:
-                reward = metrics[HELDOUT_REWARD]
+                reward = metrics[SET_ASIDE_REWARD]
                 self._early_stopping.observe(reward, num_updates_done, self.trained)
         return metrics
 

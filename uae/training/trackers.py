@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 Row = dict[str, float]  # {"step": n, metric: value, ...}
 _LINE_EVERY_SECONDS = 15.0
-_SHOWN = ("loss", "reward/mean", "heldout/reward", "images_per_second")
+_SHOWN = ("loss", "reward/mean", "set_aside/reward", "images_per_second")
 
 
 class Tracker(Protocol):

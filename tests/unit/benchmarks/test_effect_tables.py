@@ -91,6 +91,7 @@ def test_other_scenes_and_other_seeds_are_refused(differences, judged):
 def test_heldout_scorers_are_the_mean_of_their_slots(differences, tmp_path):
     row = {"slots/clip": 90.0, "slots/dinov2": 60.0, "slots/dinov3": 70.0, "overall": 73.3}
     row |= {"caption_words": 5.0, "repetition": 0.0, "attribute_recall": 0.5, "text_fidelity": None}
+    row["attribute_precision"] = 1.0
     write_results(tmp_path, {}, [{"image_id": "a", **row}])
     found = differences.read_judged(tmp_path, ["dinov2", "dinov3"])
     assert found.measures[differences.HELDOUT].tolist() == [65.0]
@@ -131,9 +132,9 @@ def test_tables_and_claims_say_what_the_numbers_say(arms, table, judged, tmp_pat
         "heldout_slots": ["dinov2"], "seconds": 60.0, "num_code_versions": 2,
     }  # fmt: skip
     effect = table.find_effect(points, arms.comparisons((FULL,)), settings)
-    claims = dict(effect.claims())
-    assert claims["overall rises: all stages after Stage 1"] is True
-    assert claims["caption_words rises: GfU"] is None
+    claims = {text: (holds, wide) for text, holds, wide in effect.claims()}
+    assert claims["overall rises: all stages after Stage 1"] == (True, True)
+    assert claims["caption_words rises: GfU"] == (None, None)
     table.write_json(effect, tmp_path / "effect.json")
     content = json.loads((tmp_path / "effect.json").read_text())
     assert content["differences"][0]["measures"]["overall"]["difference"] == 3.0

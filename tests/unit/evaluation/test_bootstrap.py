@@ -5,6 +5,7 @@ from uae.evaluation.bootstrap import (
     bootstrap_interval,
     group_mean_interval,
     paired_interval,
+    random_effects_interval,
     seeds_and_samples_interval,
 )
 
@@ -86,3 +87,23 @@ def test_interval_adds_the_variances_of_seeds_and_samples():
 def test_values_without_seeds_and_samples_are_refused(values):
     with pytest.raises(ValueError, match=r"\(S, N\)"):
         seeds_and_samples_interval(values, 10, 0)
+
+
+def test_random_effects_interval_is_students_with_satterthwaites_freedom():
+    # Seeds' means 2 and 4: variance 2, over 2 seeds 1. Scenes' means 1.5, 3, 4.5: variance 2.25,
+    # over 3 scenes 0.75. Freedom (1 + 0.75)^2 / (1^2 / 1 + 0.75^2 / 2) = 2.390; t(0.975) = 3.6949.
+    low, high = random_effects_interval([[1, 2, 3], [2, 4, 6]])
+    half = 3.6949 * 1.75**0.5
+    assert (low, high) == pytest.approx((3 - half, 3 + half), rel=1e-4)
+
+
+def test_random_effects_interval_covers_when_only_seeds_vary():
+    rng = np.random.default_rng(0)
+    draws = [np.repeat(rng.normal(size=(3, 1)), 5, axis=1) for _ in range(400)]
+    covered = np.mean([low < 0 < high for low, high in map(random_effects_interval, draws)])
+    assert 0.93 < covered < 0.97
+
+
+@pytest.mark.parametrize("values", [[[1.0, 2.0]], [[1.0], [2.0]]])
+def test_one_seed_or_one_scene_shows_no_variance(values):
+    assert random_effects_interval(values) is None

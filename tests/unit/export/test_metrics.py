@@ -27,7 +27,8 @@ def test_finished_run_has_everything(run_folder, tmp_path):
     assert values["seconds"]["evaluate_unified_bench/cold_start"] == 22
     assert values["wall_seconds"] == 601.5
     stage = values["stages"]["cold_start"]
-    assert set(stage) == {"unified_bench", "caption_words", "attribute_recall", "text_fidelity"}
+    shares = {"attribute_recall", "attribute_precision", "text_fidelity"}
+    assert set(stage) == {"unified_bench", "caption_words"} | shares
     assert set(stage["unified_bench"]) == {"overall", "interval", "slots"}
     assert set(stage["unified_bench"]["slots"]) == {"clip", "longclip", "dinov2", "dinov3"}
     assert values["gate"]["decision"] == "promote"

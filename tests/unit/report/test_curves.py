@@ -50,8 +50,9 @@ def test_unknown_metrics_are_shown_last():
     assert [panel.title for panel in panels(rows)] == ["Loss", "reward/clip"]
 
 
-def test_held_out_reward_joins_the_reward():
-    rows = [{"step": s, "reward/mean": s, "heldout/reward": s / 2} for s in range(3)]
+@pytest.mark.parametrize("measured", ["set_aside/reward", "heldout/reward"])
+def test_reward_on_pictures_not_trained_on_joins_the_reward(measured):
+    rows = [{"step": s, "reward/mean": s, measured: s / 2} for s in range(3)]
     (panel,) = panels(rows)
     assert panel.chart.count('class="dot dots"') == 3
 

@@ -113,12 +113,13 @@ def test_early_stopping_keeps_the_best_weights_across_a_resume(tmp_path):
 
     def run_once(count, **options):
         # the measurement depends on the number of updates only, so a resume repeats it
-        return train_linear(recipe, measure=lambda: {"heldout/reward": next(count)}, **options)
+        return train_linear(recipe, measure=lambda: {"set_aside/reward": next(count)}, **options)
 
     whole, summary, seen = run_once(iter(rewards), log_dir=tmp_path / "log")
     assert len(seen) == 8
     assert summary["best_update"] == 4
-    assert summary["start/heldout/reward"] == pytest.approx(0.1)
+    assert summary["set_aside/reward"] == 0.5
+    assert summary["start/set_aside/reward"] == pytest.approx(0.1)
     short = make_recipe(num_updates=20, early_stopping=None)
     kept = train_linear_until(short, 4)
     assert same(whole, kept)
@@ -134,6 +135,7 @@ def test_early_stopping_keeps_the_best_weights_across_a_resume(tmp_path):
     resumed, summary, _ = run_once(iter(rewards[4:]), checkpoints=LocalCheckpoints(folder))
     assert same(whole, resumed)
     assert summary["best_update"] == 4
+    assert summary["set_aside/reward"] == 0.5
 
 
 def train_linear_until(recipe, num_updates):
