@@ -172,12 +172,15 @@ def judge_pictures(
 def self_test(models: GenevalModels, pairs: Sequence[tuple[Prompt, SceneFacts]]) -> SelfTest:
     """Compare the verdicts with the true ones: on each prompt's own scene, and on another's.
 
-    The other scene is the next one that, by its facts, does not fulfil the prompt.
+    The other scene is the next one that, by its facts, does not fulfil the prompt; one that holds
+    all its classes, wrong in colour, number or place, where there is any.
     """
     cases: list[tuple[Prompt, SceneFacts, bool]] = []
     for number, (prompt, own) in enumerate(pairs):
         others = [facts for _, facts in [*pairs[number + 1 :], *pairs[:number]]]
-        wrong = next((facts for facts in others if not true_verdict(prompt, facts)), None)
+        false = [facts for facts in others if not true_verdict(prompt, facts)]
+        near = (facts for facts in false if _classes(prompt) <= {o.name for o in facts.objects})
+        wrong = next(near, false[0] if false else None)
         cases += [(prompt, facts, facts is own) for facts in (own, wrong) if facts is not None]
     pictures = [scene_picture(facts) for _, facts, _ in cases]
     evidence = judge_pictures(models, pictures, [prompt for prompt, _, _ in cases])
@@ -185,6 +188,10 @@ def self_test(models: GenevalModels, pairs: Sequence[tuple[Prompt, SceneFacts]])
     for (prompt, _, expected), found in zip(cases, evidence, strict=True):
         test.add(prompt.tag, expected=expected, answered=found.verdict.correct)
     return test
+
+
+def _classes(prompt: Prompt) -> set[str]:
+    return {wanted.name for wanted in prompt.include}
 
 
 def true_verdict(prompt: Prompt, facts: SceneFacts) -> bool:

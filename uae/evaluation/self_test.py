@@ -20,21 +20,30 @@ class SelfTest:
 
     @property
     def accuracy(self) -> float:
+        """Mean over the groups of `group_accuracy`."""
+        groups = self._groups()
+        return sum(map(self.group_accuracy, groups)) / len(groups)
+
+    def group_accuracy(self, group: str) -> float:
         """Mean of the accuracies on "yes" and on "no" cases: always saying yes gives 1/2."""
-        shares = [self._share(expected) for expected in (True, False)]
-        known = [share for share in shares if share is not None]
-        return sum(known) / len(known)
+        counts = [c for (name, _), c in self._counts.items() if name == group]
+        return sum(right / total for right, total in counts) / len(counts)
 
     def require(self, minimum: float) -> None:
-        """Refuse a judge that is not good enough.
+        """Refuse a judge that is not good enough in every group.
+
+        What fails one task wholly, a colour classifier that always says red, may do well on
+        average.
 
         Raises:
             EvaluationError: With the accuracy of every group.
         """
-        if self.accuracy < minimum:
+        worst = min(self._groups(), key=self.group_accuracy)
+        if self.group_accuracy(worst) < minimum:
             raise EvaluationError(
-                f"self-test failed: {self.judged} agree with the truth on {self.accuracy:.1%} of "
-                f"known pictures, {minimum:.1%} is required; nothing was scored. Right / all: "
+                f"self-test failed: {self.judged} agree with the truth on "
+                f"{self.group_accuracy(worst):.1%} of known pictures in {worst!r}, {minimum:.1%} "
+                f"is required in each group; nothing was scored. Right / all: "
                 f"{self.to_json()['groups']}"
             )
 
@@ -46,7 +55,5 @@ class SelfTest:
         }
         return {"accuracy": self.accuracy, "groups": groups}
 
-    def _share(self, expected: bool) -> float | None:
-        counts = [count for (_, kind), count in self._counts.items() if kind == expected]
-        total = sum(count[1] for count in counts)
-        return sum(count[0] for count in counts) / total if total else None
+    def _groups(self) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self._counts))

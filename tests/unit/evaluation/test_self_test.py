@@ -4,13 +4,25 @@ from uae.errors import EvaluationError
 from uae.evaluation.self_test import SelfTest
 
 
-def test_accuracy_weighs_yes_and_no_equally():
+def test_accuracy_weighs_groups_and_in_them_yes_and_no_equally():
     test = SelfTest("the judges")
     for answered in (True, True, True, False):  # 3 of 4 known yes
         test.add("color", expected=True, answered=answered)
-    test.add("size", expected=False, answered=True)  # 0 of 1 known no
-    assert test.accuracy == pytest.approx((3 / 4 + 0) / 2)
-    assert test.to_json()["groups"] == {"color/yes": "3/4", "size/no": "0/1"}
+    test.add("color", expected=False, answered=True)  # 0 of 1 known no
+    test.add("size", expected=False, answered=False)
+    assert test.group_accuracy("color") == pytest.approx(3 / 8)
+    assert test.accuracy == pytest.approx((3 / 8 + 1) / 2)
+    assert test.to_json()["groups"] == {"color/yes": "3/4", "color/no": "0/1", "size/no": "1/1"}
+
+
+def test_one_dead_group_fails_though_the_average_is_good():
+    test = SelfTest("the judges")
+    for group in ("count", "place", "class", "color"):
+        test.add(group, expected=True, answered=group != "color")  # no colour is ever right
+        test.add(group, expected=False, answered=False)
+    assert test.accuracy == pytest.approx(7 / 8)
+    with pytest.raises(EvaluationError, match=r"50\.0% of known pictures in 'color'"):
+        test.require(0.8)
 
 
 @pytest.mark.parametrize(("minimum", "passes"), [(0.5, True), (0.501, False)])
