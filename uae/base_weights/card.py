@@ -21,11 +21,12 @@ Small models of the same classes as at full scale, trained from nothing on scene
 the artwork in `../artwork` (MIT licence, Microsoft Corporation). The weights carry the same
 licence. `make base-weights` makes them again; every seed stands in `uae/base_weights/`.
 
-The decoder here is the checkpoint after 750 of its 2,600 steps, and `clip` was trained across a
-change of its batches: the command makes better and slightly different weights than these.
+`clip` was trained across a change of its batches: the command makes slightly different weights
+than these.
 
 All figures are measured on compositions that no model was trained on. Captioner: share of true
-attributes that captions mention ("see" is before it learnt to be terse). Decoder: share of
+attributes that captions mention, and of what they state, the share that is true ("see" is before
+it learnt to be terse). Decoder: share of
 objects whose class, colour, size are right at their place, read by comparison with the artwork
 (`uae/data/starter/reader.py`), no learned model involved.
 

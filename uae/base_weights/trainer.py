@@ -33,6 +33,7 @@ class TrainerSettings:
     """Everything about the loop that decides the resulting weights, besides the loss."""
 
     num_steps: int
+    schedule_steps: int | None = None  # where the cosine ends, if not with the last step
     learning_rate: float = 1e-3
     final_learning_rate: float = 0.0  # where the cosine ends; equal to learning_rate is constant
     warmup_steps: int = 100
@@ -120,7 +121,7 @@ def learning_rate_at(step: int, settings: TrainerSettings) -> float:
     """Linear warm-up, then a cosine from learning_rate to final_learning_rate."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
-    length = max(1, settings.num_steps - settings.warmup_steps)
+    length = max(1, (settings.schedule_steps or settings.num_steps) - settings.warmup_steps)
     share = min(1.0, (step - settings.warmup_steps) / length)
     height = settings.learning_rate - settings.final_learning_rate
     return settings.final_learning_rate + height * 0.5 * (1 + math.cos(math.pi * share))
@@ -251,7 +252,7 @@ class _Run:
             (self.work / "log.jsonl").unlink(missing_ok=True)
             return 0
         state = json.loads((latest / "state.json").read_text(encoding="utf-8"))
-        if state["settings"] != json.loads(json.dumps(asdict(self.settings))):
+        if TrainerSettings(**_with_tuples(state["settings"])) != self.settings:
             raise TrainingError(
                 f"{latest} was trained with {state['settings']}, now asked for "
                 f"{asdict(self.settings)}: remove {self.work} to start again"
@@ -285,6 +286,10 @@ class _Run:
         rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [row for row in rows if json.loads(row)["step"] <= step]
         path.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 def _step_of(folder: Path) -> int:
