@@ -1,6 +1,9 @@
 """Several processes on one machine that train one model together."""
 
+import multiprocessing
+import os
 import tempfile
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +30,7 @@ def in_processes(count: int, work: Callable[[int, Path], None], folder: Path) ->
 def _run(
     rank: int, count: int, address: str, work: Callable[[int, Path], None], folder: Path
 ) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=address, rank=rank, world_size=count, timeout=PATIENCE
@@ -35,3 +39,11 @@ def _run(
         work(rank, folder)
     finally:
         distributed.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """End when the process that started this one is gone, killed with -9 even."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
