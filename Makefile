@@ -14,7 +14,7 @@ EFFECT ?=
 .PHONY: run test lint types install install-dev chromium bench effect starter-data base-weights clean
 
 run: install
-	$(BIN)/uae run $(if $(RESUME),--resume $(RESUME),--recipe $(RECIPE) --data $(DATA) $(if $(SEED),--seed $(SEED)) $(if $(ENDPOINT),--endpoint $(ENDPOINT) --bucket $(BUCKET)))
+	$(BIN)/uae run $(if $(RESUME),--resume "$(RESUME)",--recipe "$(RECIPE)" --data "$(DATA)" --bucket "$(BUCKET)" $(if $(SEED),--seed "$(SEED)") $(if $(ENDPOINT),--endpoint "$(ENDPOINT)"))
 
 test: install-dev chromium
 	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q $(TESTS)

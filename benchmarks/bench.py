@@ -51,7 +51,7 @@ def _measure_models(arguments: argparse.Namespace, folder: Path) -> Iterator[Mea
 
     from uae.data.validate import validate_data
     from uae.models.bundle import resolve_base
-    from uae.recipe import load_recipe
+    from uae.recipe_files import load_recipe
 
     recipe = load_recipe(arguments.recipe)
     base = resolve_base(recipe.models.base)

@@ -38,9 +38,9 @@ from uae.launch.reporting import (
 )
 from uae.launch.request import Request
 from uae.launch.validation import settle_recipe
-from uae.recipe import dump_recipe
+from uae.recipe_files import dump_recipe
 from uae.store.embedded import EmbeddedStore
-from uae.store.s3 import Store
+from uae.store.s3 import Store, parse_endpoint
 from uae_pipelines.compile import compile_pipeline
 from uae_pipelines.pipeline import uae_pipeline
 
@@ -69,7 +69,8 @@ def run(
     """Run the whole pipeline on this machine and leave its report, model and metrics.
 
     Raises:
-        RunError: If a step failed, naming it and how to resume.
+        RunError: If a step failed, naming it and how to resume; if disk or store failed.
+        StoreError: If the endpoint is malformed or holds a password; nothing is written then.
         KeyboardInterrupt: If a signal ended the run; it can be resumed.
     """
     run_root = run_root.resolve()
@@ -87,10 +88,16 @@ def run(
                 "only runs"
             )
         request = Request(dump_recipe(settled), source, endpoint, bucket)
+    if request.endpoint:
+        parse_endpoint(request.endpoint)
     folder = run_root / run_id
     with run_lock(folder):
-        request.write(folder)
-        _run_locked(request, folder, Console(file=sys.stdout))
+        if not resume:
+            request.write(folder)
+        try:
+            _run_locked(request, folder, Console(file=sys.stdout))
+        except (StoreError, OSError) as error:  # such as a full disk
+            raise RunError(f"{error}\n{how_to_resume(folder)}") from error
 
 
 def report(run_id: str, run_root: Path) -> Path:
@@ -138,8 +145,6 @@ def _run_locked(request: Request, folder: Path, console: Console) -> None:
         except KeyboardInterrupt:
             console.print(f"stopped; {how_to_resume(folder)}", **PLAIN)
             raise
-        except StoreError as error:
-            raise RunError(f"{error}\n{how_to_resume(folder)}") from error
         finally:
             shutil.rmtree(folder / "tmp", ignore_errors=True)
     finish_metrics(folder, usage, records)
@@ -209,7 +214,13 @@ def _run_pipeline(
     )
     with ExitStack() as stack:
         log = stack.enter_context((logs / "pipeline.log").open("a", 1, encoding="utf-8"))
-        output = RunConsole(log, _num_steps(), console, interruption.raise_if_due)
+        output = RunConsole(
+            log,
+            _num_steps(),
+            console,
+            on_output=interruption.raise_if_due,
+            on_fault=interruption.kill_step,
+        )
         stack.enter_context(output.shown())
         stack.enter_context(contextlib.redirect_stdout(output))  # type: ignore[type-var]
         stack.enter_context(contextlib.redirect_stderr(log))

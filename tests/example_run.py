@@ -14,9 +14,10 @@ from uae.data.facts import SceneFacts
 from uae.data.starter.attributes import attribute_precision, attribute_recall, text_fidelity
 from uae.data.starter.captions import complete_caption, terse_caption
 from uae.data.starter.scenes import draw_scene, sample_facts
+from uae.data.words import count_words
 from uae.export.gate import Check, Decision
 from uae.export.run_folder import BENCH_STEPS, KNOWN_STEPS, TRAINED_STAGES
-from uae.recipe import dump_recipe, load_recipe
+from uae.recipe_files import dump_recipe, load_recipe
 from uae.records import StepRecord
 
 SLOTS = {"clip": "clip", "longclip": "longclip", "dinov2": "ssl", "dinov3": "efficientnet-lite0"}
@@ -60,7 +61,7 @@ def write_bench(folder: Path, stage: int, num_samples: int = 16) -> Path:
                    "interval": [means[slot] - 1.5, means[slot] + 1.4]}
             for slot, scorer in SLOTS.items()
         },
-        "caption_words": _mean(len(row["caption"].split()) for row in rows),
+        "caption_words": _mean(count_words(row["caption"]) for row in rows),
         "attribute_recall": _mean(row["attribute_recall"] for row in rows),
         "attribute_precision": _mean(row["attribute_precision"] for row in rows),
         "text_fidelity": _mean(known) if known else None,

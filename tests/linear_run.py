@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from uae.recipe import Recipe, load_recipe
+from uae.recipe import Recipe
+from uae.recipe_files import load_recipe
 from uae.seeds import make_generator
 from uae.training.checkpoint import Checkpoints
 from uae.training.loop import Run

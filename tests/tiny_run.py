@@ -7,7 +7,7 @@ from typing import Any
 
 from uae.data.starter.captions import complete_caption
 from uae.data.starter.scenes import draw_scene, sample_facts
-from uae.recipe import dump_recipe
+from uae.recipe_files import dump_recipe
 
 SPLITS = ("train",) * 8 + ("heldout",) * 4 + ("benchmark",) * 16
 

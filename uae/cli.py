@@ -5,17 +5,25 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from uae.errors import UaeError
+from uae.errors import RunError, UaeError
 
 if TYPE_CHECKING:
     from PIL import Image
 
 EXIT_USER_ERROR = 2
 EXIT_SIGNAL = 128  # + its number, as shells count
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+RUN_DEFAULTS: dict[str, Any] = {  # of what a resumed run takes from its first start
+    "recipe": "starter",
+    "data": "starter",
+    "seed": None,
+    "endpoint": "",
+    "bucket": "uae",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except UaeError as error:
+    except (UaeError, OSError) as error:  # OSError: a full disk, a folder that is read-only
         print(f"uae: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt as interrupt:
@@ -50,17 +58,17 @@ def _parser() -> argparse.ArgumentParser:
     validate.set_defaults(command=_validate)
 
     compile_ = commands.add_parser("compile", help="compile the pipeline for a cluster")
-    compile_.add_argument("--out", type=Path, default=Path("uae.yaml"))
+    compile_.add_argument("--out", type=_writable(".yaml", ".yml"), default=Path("uae.yaml"))
     compile_.set_defaults(command=_compile)
 
     run = commands.add_parser("run", help="run the whole pipeline on this machine")
-    run.add_argument("--recipe", default="starter", help="name, or a YAML file")
-    run.add_argument("--data", default="starter", help='"starter", a folder, or s3://...')
-    run.add_argument("--seed", type=int, help="instead of the recipe's")
+    run.add_argument("--recipe", help="name, or a YAML file; default: starter")
+    run.add_argument("--data", help='"starter", the default, a folder, or s3://...')
+    run.add_argument("--seed", type=_seed, help="instead of the recipe's")
     run.add_argument("--resume", metavar="RUN_ID", help="go on with this run as it was started")
     run.add_argument("--run-root", type=Path, default=Path("runs"))
-    run.add_argument("--endpoint", default="", help="S3 store; without it an embedded one")
-    run.add_argument("--bucket", default="uae")
+    run.add_argument("--endpoint", help="S3 store; without it an embedded one")
+    run.add_argument("--bucket", help="default: uae")
     run.set_defaults(command=_run)
 
     report = commands.add_parser("report", help="write the report of a run anew")
@@ -76,15 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     generate = commands.add_parser("generate", help="draw a picture from a text")
     _add_model(generate)
     generate.add_argument("text")
-    generate.add_argument("--out", type=Path, default=Path("generated.png"))
-    generate.add_argument("--seed", type=int, default=0)
+    generate.add_argument("--out", type=_writable(*PICTURES), default=Path("generated.png"))
+    generate.add_argument("--seed", type=_seed, default=0)
     generate.set_defaults(command=_generate)
 
     reconstruct = commands.add_parser("reconstruct", help="describe a picture and draw it again")
     _add_model(reconstruct)
     reconstruct.add_argument("picture", type=Path)
-    reconstruct.add_argument("--out", type=Path, default=Path("reconstruction.png"))
-    reconstruct.add_argument("--seed", type=int, default=0)
+    reconstruct.add_argument("--out", type=_writable(*PICTURES), default=Path("reconstruction.png"))
+    reconstruct.add_argument("--seed", type=_seed, default=0)
     reconstruct.set_defaults(command=_reconstruct)
     return parser
 
@@ -95,9 +103,33 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number, 0 or more")
+    return int(text)
+
+
+def _writable(*suffixes: str) -> Callable[[str], Path]:
+    """Return what reads the name of a file to write, and refuses it before the work is done."""
+
+    def read(text: str) -> Path:
+        path = Path(text)
+        if path.suffix not in suffixes:
+            raise argparse.ArgumentTypeError(f"{text!r} must end in {' or '.join(suffixes)}")
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"{text!r} is a folder: name a file")
+        if not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: there is no folder {str(path.parent)!r}; create it first"
+            )
+        return path
+
+    return read
+
+
 def _recipes(options: argparse.Namespace) -> None:
     del options
-    from uae.recipe import load_recipe, recipe_names
+    from uae.recipe_files import load_recipe, recipe_names
 
     for name in recipe_names():
         recipe = load_recipe(name)
@@ -109,9 +141,9 @@ def _validate(options: argparse.Namespace) -> None:
     import tempfile
 
     from uae.data.validate import validate_data
-    from uae.recipe import load_recipe
+    from uae.launch.validation import settle_recipe
 
-    recipe = load_recipe(options.recipe)
+    recipe = settle_recipe(options.recipe)
     with tempfile.TemporaryDirectory() as temporary:
         out = options.out or Path(temporary)
         out.mkdir(parents=True, exist_ok=True)
@@ -129,15 +161,14 @@ def _compile(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     from uae_pipelines.commands import run
 
-    run(
-        recipe=options.recipe,
-        data=options.data,
-        seed=options.seed,
-        resume=options.resume,
-        run_root=options.run_root,
-        endpoint=options.endpoint,
-        bucket=options.bucket,
-    )
+    found = {name: getattr(options, name) for name in RUN_DEFAULTS}
+    chosen = {name: value for name, value in found.items() if value is not None}
+    if options.resume and chosen:
+        raise RunError(
+            f"--resume {options.resume} goes on with the run as it was started, without "
+            f"{', '.join(f'--{name}' for name in chosen)}: leave that out, or start a new run"
+        )
+    run(**RUN_DEFAULTS | chosen, resume=options.resume, run_root=options.run_root)
 
 
 def _report(options: argparse.Namespace) -> None:

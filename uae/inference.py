@@ -1,16 +1,16 @@
 """A trained model for those who use it: pictures in, pictures out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from uae.data.images import square_pixels, to_rgb
-from uae.errors import ModelError
+from uae.data.images import square_pixels, upright_rgb
+from uae.errors import DataError, ModelError
 from uae.evaluation.pictures import to_pixels
 from uae.models.autoencoder import AutoEncoder
 from uae.recipe import SamplerRecipe
@@ -58,6 +58,10 @@ class PictureModel:
 
         Returns:
             One caption for each picture.
+
+        Raises:
+            DataError: If a picture cannot be decoded, naming its file or its number.
+            ModelError: If there is no picture.
         """
         return self.autoencoder.caption(
             self._pixels(images),
@@ -97,7 +101,12 @@ class PictureModel:
         num_steps: int = NUM_STEPS,
         guidance_scale: float = 1.0,
     ) -> list[Reconstruction]:
-        """Describe pictures and draw them again from the descriptions alone."""
+        """Describe pictures and draw them again from the descriptions alone.
+
+        Raises:
+            DataError: If a picture cannot be decoded, naming its file or its number.
+            ModelError: If there is no picture.
+        """
         captions, drawn = self.autoencoder.reconstruct(
             self._pixels(images),
             generator=make_generator(seed, "noise"),
@@ -114,9 +123,17 @@ class PictureModel:
         if not pictures:
             raise ModelError("there is no picture; give at least one")
         size = self.autoencoder.image_size
-        upright = [to_rgb(ImageOps.exif_transpose(picture)) for picture in pictures]
-        pixels = np.stack([square_pixels(picture, size) for picture in upright])
+        pixels = np.stack([square_pixels(picture, size) for picture in _upright(pictures)])
         return torch.from_numpy(pixels).to(self.autoencoder.device)
+
+
+def _upright(pictures: Sequence[Image.Image]) -> Iterator[Image.Image]:
+    for number, picture in enumerate(pictures, start=1):
+        try:
+            yield upright_rgb(picture)
+        except DataError as error:
+            name = getattr(picture, "filename", "") or f"{number} of {len(pictures)}"
+            raise DataError(f"picture {name}: {error}") from error
 
 
 def load_model(path: Path, device: str = "cpu") -> PictureModel:

@@ -3,23 +3,25 @@
 A recipe is one YAML file. `uae/recipes/*.yaml` are complete examples: every key stands in them.
 """
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from pathlib import PurePath
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from uae.errors import RecipeError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
 
 class Strict(BaseModel):
-    """Base of all recipe sections: no unknown key, no change after reading."""
+    """Base of all recipe sections: no unknown key, no conversion, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ModelsRecipe(Strict):
@@ -55,7 +57,7 @@ class OptimizerRecipe(Strict):
 
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
-    betas: tuple[Fraction, Fraction]
+    betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)]  # YAML has lists alone
     max_grad_norm: Annotated[float, Field(gt=0)]
     warmup_updates: Annotated[int, Field(ge=0)]
     schedule: Literal["constant", "linear", "cosine"]
@@ -83,10 +85,15 @@ class TrainedStage(Strict):
 
     num_updates: Annotated[int, Field(ge=0)]
     batch_size: Positive  # samples in an update: pairs, or images whose captions are rolled out
-    num_minibatches: Positive  # optimizer steps for each rollout; 1 for supervised stages
+    num_minibatches: Positive  # optimizer steps for each rollout
     accumulation_steps: Positive  # backward passes for each optimizer step
     optimizer: OptimizerRecipe
     checkpoint_every: Positive
+
+    @property
+    def scorer_used(self) -> str | None:
+        """The scorer that gives the stage's loss or reward, if one does."""
+        return None
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:
@@ -99,7 +106,18 @@ class TrainedStage(Strict):
         return self
 
 
-class PretrainDecoderRecipe(TrainedStage):
+class SupervisedStage(TrainedStage):
+    """A stage without rollouts."""
+
+    @field_validator("num_minibatches")
+    @classmethod
+    def _has_no_rollout(cls, value: int) -> int:
+        if value != 1:
+            raise ValueError("must be 1 where there is no rollout to divide; raise num_updates")
+        return value
+
+
+class PretrainDecoderRecipe(SupervisedStage):
     """Stage 1: flow-matching loss on long captions. `lora: null` trains the whole decoder."""
 
     lora: LoraRecipe | None
@@ -107,7 +125,7 @@ class PretrainDecoderRecipe(TrainedStage):
     logit_std: Annotated[float, Field(gt=0)]
 
 
-class ColdStartRecipe(TrainedStage):
+class ColdStartRecipe(SupervisedStage):
     """Semantic reconstruction loss, differentiated through the sampler."""
 
     encoder_lora: LoraRecipe
@@ -115,6 +133,11 @@ class ColdStartRecipe(TrainedStage):
     num_sampling_steps: Positive
     max_new_tokens: Positive  # of the captions that are reconstructed
     scorer: str  # whose features are compared; a name in the base weights, or a folder
+
+    @property
+    def scorer_used(self) -> str:
+        """See `TrainedStage`."""
+        return self.scorer
 
 
 class CaptionRolloutRecipe(Strict):
@@ -145,7 +168,7 @@ class TranscriptionGuard(WeightedGuard):
 
 
 class RewardsRecipe(Strict):
-    """reward = weight x reconstruction cosine - guards."""
+    """Of captions: reward = weight x reconstruction cosine - guards."""
 
     scorer: str  # name of an open_clip scorer in the base weights, or a folder
     reconstruction: Annotated[float, Field(gt=0)]
@@ -177,6 +200,17 @@ class GenerationForUnderstandingRecipe(TrainedStage):
     ratio_tolerance: Annotated[float, Field(gt=0)]
     early_stopping: EarlyStoppingRecipe | None
 
+    @property
+    def scorer_used(self) -> str:
+        """See `TrainedStage`."""
+        return self.rewards.scorer
+
+
+class DrawingRewardsRecipe(Strict):
+    """Of drawings: reward = reconstruction cosine. Guards are about captions."""
+
+    scorer: str  # name of an open_clip scorer in the base weights, or a folder
+
 
 class ImageRolloutRecipe(Strict):
     """G trajectories for each caption; only the window's steps are stochastic and trained."""
@@ -192,6 +226,8 @@ class ImageRolloutRecipe(Strict):
 
     @model_validator(mode="after")
     def _window_fits(self) -> Self:
+        if self.step == "cps" and self.noise_level > 1:
+            raise ValueError(f"noise_level={self.noise_level} with step cps: at most 1, all noise")
         last = self.window_start_max + self.window_size
         if last > self.num_steps - 1:
             raise ValueError(
@@ -242,10 +278,31 @@ class UnderstandingForGenerationRecipe(TrainedStage):
     rollout: ImageRolloutRecipe
     captions: CaptionRolloutRecipe | Literal["greedy"]  # how the frozen encoder writes
     max_new_tokens: Positive
-    rewards: RewardsRecipe
+    rewards: DrawingRewardsRecipe
     objective: DecoderObjective
     ratio_tolerance: Annotated[float, Field(gt=0)]
     early_stopping: EarlyStoppingRecipe | None
+
+    @property
+    def scorer_used(self) -> str:
+        """See `TrainedStage`."""
+        return self.rewards.scorer
+
+    @model_validator(mode="after")
+    def _objective_fits_rollout(self) -> Self:
+        objective, rollout = self.objective, self.rollout
+        if objective.kind == "diffusion_nft":
+            if rollout.guidance_scale != 1:
+                raise ValueError(
+                    f"rollout.guidance_scale={rollout.guidance_scale} with diffusion_nft, which "
+                    "trains the velocity without guidance: write 1.0"
+                )
+        elif self.ratio_tolerance > objective.clip_range / 4:
+            raise ValueError(
+                f"ratio_tolerance={self.ratio_tolerance} is no check beside objective.clip_range="
+                f"{objective.clip_range}: give a quarter of it or less"
+            )
+        return self
 
 
 class EvaluationRecipe(Strict):
@@ -288,56 +345,27 @@ class Recipe(Strict):
     evaluation: EvaluationRecipe
     gate: GateRecipe
 
+    @property
+    def training_scorers(self) -> frozenset[str]:
+        """Names of the scorers that gave a stage its loss or reward; a folder's last part."""
+        stages = (
+            self.pretrain_decoder,
+            self.cold_start,
+            self.generation_for_understanding,
+            self.understanding_for_generation,
+        )
+        return frozenset(scorer_name(s.scorer_used) for s in stages if s.scorer_used is not None)
 
-def parse_recipe(text: str, *, source: str = "recipe") -> Recipe:
-    """Read a recipe from YAML text.
+    @property
+    def heldout_slots(self) -> list[str]:
+        """Unified-Bench slots whose scorer no stage was trained with: what learning is judged by.
 
-    Raises:
-        RecipeError: Naming every wrong key with its value and what is allowed.
-    """
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{source} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{source} must be a mapping of sections, got {type(values).__name__}")
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        lines = [_explain(dict(fault)) for fault in error.errors()]
-        raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(lines)) from error
-
-
-def load_recipe(name_or_path: str) -> Recipe:
-    """Read a shipped recipe by name, or a YAML file by path.
-
-    Raises:
-        RecipeError: If there is no such recipe, naming those that exist.
-    """
-    path = Path(name_or_path)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = RECIPES_FOLDER / f"{name_or_path}.yaml"
-    if not path.is_file():
-        known = ", ".join(recipe_names())
-        raise RecipeError(f"no recipe {name_or_path!r}: give a .yaml file or one of {known}")
-    return parse_recipe(path.read_text(encoding="utf-8"), source=str(name_or_path))
+        A folder whose name is that of a training scorer counts as that scorer.
+        """
+        slots = self.evaluation.slots.items()
+        return [slot for slot, name in slots if scorer_name(name) not in self.training_scorers]
 
 
-def recipe_names() -> list[str]:
-    """Return the names of the shipped recipes."""
-    return sorted(path.stem for path in RECIPES_FOLDER.glob("*.yaml"))
-
-
-def dump_recipe(recipe: Recipe) -> str:
-    """Return the recipe as YAML; `parse_recipe` gives back an equal one."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-
-
-def _explain(fault: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in fault["loc"]) or "(whole recipe)"
-    if fault["type"] == "extra_forbidden":
-        return f"  {key}: unknown key (value {fault['input']!r}); remove it or correct its name"
-    if fault["type"] == "missing":
-        return f"  {key}: missing; every key must be given"
-    shown = "" if isinstance(fault["input"], dict) else f", got {fault['input']!r}"
-    return f"  {key}: {fault['msg']}{shown}"
+def scorer_name(name_or_path: str) -> str:
+    """Return a scorer's name, the last part of its folder's."""
+    return PurePath(name_or_path).name

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -184,6 +184,7 @@ def step(
     inputs: Mapping[str, Any],
     outputs: Mapping[str, Artifact],
     metrics: MetricsArtifact | None = None,
+    stored_inputs: Callable[[Store], Mapping[str, Any]] | None = None,
 ) -> Iterator[Step]:
     """Record a step from its start to its end, or restore what it computed before.
 
@@ -193,6 +194,7 @@ def step(
         inputs: Everything that decides the result: parameters and input artifacts.
         outputs: What the step writes, by name. Stored when the step ends.
         metrics: Where `Step.log_metrics` shows numbers.
+        stored_inputs: Reads what else decides the result, and changes while other runs end.
 
     Yields:
         The step. If `restored` is true its outputs are there already: do nothing.
@@ -203,12 +205,13 @@ def step(
     """
     follow_parent()
     started, location = time.perf_counter(), RunLocation.parse(run)
-    record = StepRecord(name, hash_inputs(inputs), location.job, _now())
     try:
         store = location.connect()
+        inputs = {**inputs, **stored_inputs(store)} if stored_inputs else inputs
     except StoreError as error:  # there is no place for a record
         emit("failed", name, error=_describe(error))
         raise
+    record = StepRecord(name, hash_inputs(inputs), location.job, _now())
     work = Step(record, location, store, outputs, metrics)
     if _resume(work):
         emit("restored", name, seconds=work.record.seconds)

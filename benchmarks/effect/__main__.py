@@ -20,7 +20,8 @@ from benchmarks.effect.scenes import find_scenes, prepare_scenes
 from benchmarks.effect.table import Effect, find_effect, write_json, write_markdown
 from uae.errors import UaeError
 from uae.evaluation.results import check_comparable
-from uae.recipe import Recipe, load_recipe
+from uae.recipe import Recipe
+from uae.recipe_files import load_recipe
 
 NUM_SCENES = 200  # fixed before the first run: all held-out scenes of the starter data
 PLOT = "effect.png"
@@ -115,7 +116,7 @@ def _print_plan(plan: Plan, root: Path) -> None:
 
 def _find_effect(options: argparse.Namespace, recipe: Recipe, plan: Plan, root: Path) -> Effect:
     _check_same_judges(plan, root)
-    heldout = _heldout_slots(recipe)
+    heldout = recipe.heldout_slots
     points = [Point(arm, stage) for arm in options.arms for stage in ARMS[arm].stages]
     judged = {
         point: [
@@ -137,17 +138,6 @@ def _find_effect(options: argparse.Namespace, recipe: Recipe, plan: Plan, root: 
     return find_effect(judged, comparisons(options.arms), settings)
 
 
-def _heldout_slots(recipe: Recipe) -> list[str]:
-    """Slots whose scorer no stage had as its loss or reward."""
-    trained_on = {
-        recipe.cold_start.scorer,
-        recipe.generation_for_understanding.rewards.scorer,
-        recipe.understanding_for_generation.rewards.scorer,
-    }
-    slots = recipe.evaluation.slots.items()
-    return [slot for slot, scorer in slots if scorer not in trained_on]
-
-
 def _check_same_judges(plan: Plan, root: Path) -> None:
     results = [
         json.loads((root / bench.name / "results.json").read_text(encoding="utf-8"))
@@ -161,7 +151,7 @@ def _write(effect: Effect, out: Path) -> None:
     write_json(effect, out / "effect.json")
     draw(effect, out / PLOT)
     write_markdown(effect, out / "effect.md", PLOT)
-    for text, holds in effect.claims():
+    for text, holds, _ in effect.claims():
         print(f"{ {True: 'yes', False: 'NO', None: 'unknown'}[holds]:8}{text}")
     print(f"written to {out / 'effect.md'}, {out / 'effect.json'} and {out / PLOT}")
 

@@ -6,8 +6,9 @@ import sys
 from architecture.imports import Import, imports, reached, sources
 
 LAYERS = (  # a package imports only from layers above its own line
-    {"errors", "seeds", "fingerprints"},
+    {"errors", "seeds", "fingerprints", "replacement", "strict_yaml"},
     {"recipe"},
+    {"recipe_files"},
     {"store", "flow_matching"},
     {"data"},
     {"models"},
@@ -27,8 +28,10 @@ TENSOR_LIBRARIES = {
     "torch", "torchvision", "transformers", "diffusers", "peft", "open_clip", "accelerate", "timm",
 }  # fmt: skip
 TORCH_FREE = (
-    "uae.errors", "uae.seeds", "uae.fingerprints", "uae.recipe", "uae.cli", "uae.records",
-    "uae.store", "uae.data", "uae.report", "uae.export", "uae.launch", "uae.evaluation.bootstrap",
+    "uae.errors", "uae.seeds", "uae.fingerprints", "uae.replacement", "uae.recipe",
+    "uae.recipe_files", "uae.cli",
+    "uae.records", "uae.store", "uae.data", "uae.report", "uae.export", "uae.launch",
+    "uae.evaluation.bootstrap",
 )  # fmt: skip
 CLUSTER_LIBRARIES = {"kfp", "kubernetes", "kubeflow"}
 

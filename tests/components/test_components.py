@@ -9,7 +9,7 @@ import pytest
 
 from uae.errors import DataError, RecipeError
 from uae.models.bundle import read_info
-from uae.recipe import parse_recipe
+from uae.recipe_files import parse_recipe
 from uae_components.validate_data.component import validate_data
 from uae_pipelines import pipeline
 

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,6 +17,12 @@ from tiny_run import write_data, write_recipe
 pytestmark = pytest.mark.timeout(1500)  # about 90 s each where nothing else runs
 UAE = [sys.executable, "-m", "uae.cli"]
 STEPS = 14
+STAGES = (
+    "pretrain_decoder",
+    "cold_start",
+    "generation_for_understanding",
+    "understanding_for_generation",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +49,12 @@ def processes_of(root):
         if str(root) in " ".join(process.info["cmdline"] or ()):
             found.append(process)
     return found
+
+
+def step_of(root):
+    """Return the Python process of the step that runs."""
+    steps = [p for p in processes_of(root) if "executor_main" in " ".join(p.cmdline())]
+    return max(steps, key=lambda p: p.create_time())  # the shell above it is older
 
 
 def wait_until(condition, *, seconds, what):
@@ -77,12 +92,7 @@ def test_whole_run_leaves_report_model_and_metrics(finished):
     assert len(numbers["seconds"]) == STEPS
     assert sum(numbers["seconds"].values()) < numbers["wall_seconds"]
     assert numbers["peak_memory_bytes"] > 200 * 2**20
-    assert list(numbers["stages"]) == [
-        "pretrain_decoder",
-        "cold_start",
-        "generation_for_understanding",
-        "understanding_for_generation",
-    ]
+    assert list(numbers["stages"]) == list(STAGES)
     assert numbers["gate"]["decision"] in {"promote", "reject"}
     assert not (folder / "tmp").exists()
     assert not processes_of(root)
@@ -125,7 +135,7 @@ def test_failing_step_shows_its_message_and_the_report_is_written(recipe, data, 
     assert "validate_data failed: " in done.stderr
     assert "scene-003" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert f"uae run --resume {folder.name}" in done.stderr
+    assert f" run --resume {folder.name}" in done.stderr
     assert "scene-003" in (folder / "data-report.html").read_text(encoding="utf-8")
     assert "scene-003" in (folder / "report.html").read_text(encoding="utf-8")
     assert json.loads((folder / "metrics.json").read_text())["status"] == "failed"
@@ -167,7 +177,7 @@ def test_interrupt_ends_everything(running, to_group):
     assert process.wait(timeout=300) == 130
     assert not processes_of(root)
     console = (root / "console.txt").read_text()
-    assert f"uae run --resume {only_run(root).name}" in console
+    assert f" run --resume {only_run(root).name}" in console
     assert "Traceback" not in console
 
 
@@ -182,9 +192,7 @@ def test_second_process_on_a_run_is_refused_by_name(running):
 
 def test_killed_step_is_tried_again(running):
     process, root = running
-    steps = [p for p in processes_of(root) if "executor_main" in " ".join(p.cmdline())]
-    python = max(steps, key=lambda p: p.create_time())
-    python.kill()
+    step_of(root).kill()
     # A step that was killed after its last word is not computed again, but taken from its record.
     again = ('"step": "pretrain_decoder", "attempt": 2', '"restored", "step": "pretrain_decoder"')
     wait_until(
@@ -203,6 +211,85 @@ def test_end_of_the_store_ends_the_run_with_a_way_on(running):
     assert process.wait(timeout=600) == 2
     console = (root / "console.txt").read_text()
     assert "store" in console
-    assert f"uae run --resume {only_run(root).name}" in console
+    assert f" run --resume {only_run(root).name}" in console
     assert "Traceback" not in console
     assert not processes_of(root)
+
+
+class Killed:
+    """A run that is killed in the middle of each stage's training, and resumed."""
+
+    def __init__(self, root):
+        self.root, self.holds = root / "runs", root / "holds"
+        self.root.mkdir()
+        self.holds.mkdir()
+        for stage in STAGES:
+            (self.holds / stage).touch()
+        self.process, self.succeeded = None, []
+
+    def start(self, *arguments):
+        command = [*UAE, "run", *map(str, arguments), "--run-root", str(self.root)]
+        hooks = {"PYTHONPATH": str(Path(__file__).parent / "holds"), "HOLDS": str(self.holds)}
+        self.process = subprocess.Popen(
+            command,
+            stdout=(self.holds / "console.txt").open("w"),
+            stderr=subprocess.STDOUT,
+            env=os.environ | hooks,
+            start_new_session=True,
+        )
+
+    def wait_for(self, stage):
+        """Wait until the stage has a checkpoint and updates to make."""
+        ended = self.process.poll
+        wait_until(
+            lambda: not (self.holds / stage).exists() or ended() is not None,
+            seconds=900,
+            what=f"the first checkpoint of {stage}",
+        )
+        assert ended() is None, self.console()
+
+    def console(self):
+        return (self.holds / "console.txt").read_text(encoding="utf-8")
+
+    def resume(self, *, after, send):
+        """Kill what `send` reaches while stage `after` trains, then resume."""
+        self.wait_for(after)
+        send(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        wait_until(lambda: not processes_of(self.root), seconds=30, what="the end of all processes")
+        self.succeeded = re.findall(r'"succeeded", "step": "([^"]+)"', log_of(self.root))
+        self.start("--resume", only_run(self.root).name)
+
+
+@pytest.fixture
+def killed(tmp_path):
+    run = Killed(tmp_path)
+    yield run
+    run.process.kill()
+    run.process.wait()
+
+
+def weights_of(root):
+    model = only_run(root) / "model"
+    found = {path.relative_to(model): path.read_bytes() for path in model.rglob("*.safetensors")}
+    assert len(found) > 4
+    return found
+
+
+def test_run_that_is_killed_in_every_stage_ends_with_the_same_model(recipe, data, finished, killed):
+    killed.start("--recipe", recipe, "--data", data)
+    killed.wait_for("pretrain_decoder")
+    step_of(killed.root).kill()  # the step alone: it is tried again
+    killed.resume(after="cold_start", send=os.kill)
+    killed.resume(after="generation_for_understanding", send=os.killpg)
+    killed.resume(after="understanding_for_generation", send=os.kill)
+    assert killed.process.wait(timeout=1400) == 0, killed.console()
+
+    assert '"step": "pretrain_decoder", "attempt": 2' in log_of(killed.root)
+    assert {"validate_data", *STAGES[:3]} <= set(killed.succeeded)
+    restored = re.findall(r"\] (\S+) .*\(done before\)", killed.console())
+    assert sorted(restored) == sorted(killed.succeeded), "what was finished before the last kill"
+    commits = Counter((killed.holds / "commits.txt").read_text().split())
+    assert commits == dict.fromkeys(STAGES, 2), "no update was made twice"
+    assert not processes_of(killed.root)
+    assert weights_of(killed.root) == weights_of(finished[1])

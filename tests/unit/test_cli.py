@@ -1,11 +1,17 @@
 """The command line: what it prints, what it refuses, and how it exits."""
 
+import errno
+import json
+import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import uae
 from uae import cli
 from uae.errors import DataError
 
@@ -37,7 +43,7 @@ def test_wrong_recipe_name_says_which_exist(capsys):
 
 
 def test_wrong_recipe_value_names_key_and_value(capsys, tmp_path):
-    from uae.recipe import dump_recipe, load_recipe
+    from uae.recipe_files import dump_recipe, load_recipe
 
     text = dump_recipe(load_recipe("starter")).replace("seed: 0", "seed: minus one")
     (tmp_path / "mine.yaml").write_text(text)
@@ -64,6 +70,95 @@ def test_unknown_run_names_those_that_exist(capsys, tmp_path):
     assert not (tmp_path / "today").exists()
 
 
+@pytest.mark.parametrize("secret", ["https://key:secret@host", "https://key:secret@host:99999"])
+def test_password_in_the_endpoint_is_refused_before_anything_is_written(capsys, tmp_path, secret):
+    assert cli.main(["run", "--endpoint", secret, "--run-root", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "AWS_SECRET_ACCESS_KEY" in shown.err
+    assert "secret" not in shown.out + shown.err.replace("AWS_SECRET_ACCESS_KEY", "")
+    assert not list(tmp_path.iterdir())
+
+    (tmp_path / "old").mkdir()  # a run that was started before this was refused
+    request = {"recipe": "", "data": "starter", "endpoint": secret, "bucket": "uae"}
+    (tmp_path / "old" / "request.json").write_text(json.dumps(request))
+    assert cli.main(["run", "--resume", "old", "--run-root", str(tmp_path)]) == 2
+    assert "secret" not in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "old").iterdir()] == ["request.json"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--recipe", "starter"], ["--data", "x"], ["--seed", "0"], ["--endpoint", ""],
+     ["--bucket", "uae"]],
+)  # fmt: skip
+def test_resume_refuses_what_it_would_drop(capsys, tmp_path, given):
+    command = ["run", "--resume", "today", "--run-root", str(tmp_path)]
+    assert cli.main([*command, *given]) == 2
+    assert f"without {given[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", ["-5", "1.5", "one"])
+def test_seed_is_zero_or_more(capsys, seed):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["run", "--seed", seed])
+    assert f"{seed!r} is no seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        ("nowhere/drawn.png", "there is no folder"),
+        ("drawn.mp3", "must end in .png or .jpg"),
+        ("drawn", "must end in"),
+        ("folder.png", "is a folder"),
+    ],
+)
+@pytest.mark.parametrize("command", ["generate", "reconstruct"])
+def test_place_for_a_picture_is_checked_before_a_model_is_loaded(
+    capsys, tmp_path, monkeypatch, command, out, reason
+):
+    monkeypatch.setattr(uae, "load", lambda _: pytest.fail("a model was loaded"))
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([command, "a red cat", "--out", str(tmp_path / out)])
+    assert reason in capsys.readouterr().err
+
+
+def test_place_for_the_package_is_checked(capsys, tmp_path):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["compile", "--out", str(tmp_path / "nowhere" / "uae.yaml")])
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_full_disk_ends_a_run_with_the_way_on(capsys, tmp_path, monkeypatch):
+    from uae_pipelines import commands
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "pipeline.log")
+
+    monkeypatch.setattr(commands, "_run_pipeline", fail)
+    assert cli.main(["run", "--recipe", "smoke", "--run-root", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    (run,) = (path.parent for path in tmp_path.glob("*/request.json"))
+    assert "No space left on device: 'pipeline.log'" in error
+    assert f"run --resume {run.name} --run-root {tmp_path}" in error
+    assert not (run / "tmp").exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_hands_on_what_it_was_given():
+    def command(*variables):
+        root = Path(__file__).parents[2]
+        made = ["make", "--no-print-directory", "-n", "run", "VENV=venv", *variables]
+        done = subprocess.run(made, capture_output=True, text=True, check=True, cwd=root)
+        return shlex.split(done.stdout.splitlines()[-1])
+
+    new = command("RECIPE=my recipe.yaml", "DATA=my, pictures", "BUCKET=other")
+    assert new[:4] == ["venv/bin/uae", "run", "--recipe", "my recipe.yaml"]
+    assert new[4:] == ["--data", "my, pictures", "--bucket", "other"]
+    assert command("RESUME=today", "BUCKET=other")[2:] == ["--resume", "today"]
+
+
 @pytest.mark.parametrize("command", [["caption"], ["reconstruct"]])
 def test_missing_picture_is_named(capsys, tmp_path, command):
     assert cli.main([*command, str(tmp_path / "none.png")]) == 2
@@ -78,7 +173,12 @@ def test_file_that_is_no_picture_is_named(capsys, tmp_path):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(DataError("x"), 2), (KeyboardInterrupt(), 130), (KeyboardInterrupt(15), 143)],
+    [
+        (DataError("x"), 2),
+        (OSError(errno.ENOSPC, "No space left on device"), 2),
+        (KeyboardInterrupt(), 130),
+        (KeyboardInterrupt(15), 143),
+    ],
 )
 def test_exit_codes(monkeypatch, capsys, error, code):
     def fail(_):

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import uae
-from uae.errors import ModelError
+from uae.errors import DataError, ModelError
 from uae.models.tiny import tiny_bundle
 
 
@@ -48,6 +48,24 @@ def test_seed_decides_the_picture(model):
 def test_tensors_are_taken_as_they_are(model):
     images = torch.rand(2, 3, 32, 32)
     assert len(model.caption(images, max_new_tokens=3)) == 2
+
+
+def test_pictures_are_turned_as_their_exif_says(model, picture, tmp_path):
+    odd = b"Exif\0\0II*\0\x08\0\0\0\x02\0"  # orientation 6, and a resolution that is a text
+    odd += b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0" + b"\x1a\x01\x02\0\x03\0\0\x0072\0\0" + bytes(4)
+    picture.save(tmp_path / "lying.jpg", exif=odd, quality=95)
+    picture.save(tmp_path / "plain.jpg", quality=95)
+    lying, plain = (Image.open(tmp_path / f"{name}.jpg") for name in ("lying", "plain"))
+    upright = plain.transpose(Image.Transpose.ROTATE_270)
+    assert torch.equal(model._pixels(lying), model._pixels(upright))
+
+
+def test_a_broken_picture_is_named(model, picture, tmp_path):
+    path = tmp_path / "cut.png"
+    picture.save(path)
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(DataError, match=r"picture .*cut\.png: broken or truncated"):
+        model.caption([picture, Image.open(path)])
 
 
 def test_nothing_to_do_is_an_error(model):

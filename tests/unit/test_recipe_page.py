@@ -7,7 +7,8 @@ from typing import Literal, get_args, get_origin
 import pytest
 
 from uae import recipe as recipes
-from uae.recipe import Strict, recipe_names
+from uae.recipe import Strict
+from uae.recipe_files import recipe_names
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 MODELS = {
@@ -24,10 +25,11 @@ MODELS = {
     "rollout of captions": recipes.CaptionRolloutRecipe,
     "rollout of pictures": recipes.ImageRolloutRecipe,
     "sampler": recipes.SamplerRecipe,
-    "rewards": recipes.RewardsRecipe,
+    "rewards of captions": recipes.RewardsRecipe,
     "rewards.length": recipes.LengthGuard,
     "rewards.transcription": recipes.TranscriptionGuard,
     "rewards.repetition": recipes.WeightedGuard,
+    "rewards of drawings": recipes.DrawingRewardsRecipe,
     "objective for captions": recipes.CaptionGrpoRecipe,
     "objective: flow_grpo": recipes.FlowGrpoRecipe,
     "objective: grpo_guard": recipes.GrpoGuardRecipe,

@@ -190,6 +190,28 @@ def test_bad_location_is_refused(run_id: str, endpoint: str, bucket: str) -> Non
         run_location(run_id, endpoint, bucket, job="1")
 
 
+def test_password_in_the_endpoint_is_not_told() -> None:
+    with pytest.raises(StoreError) as caught:
+        run_location("a", "https://key:hidden@h", "uae", job="1")
+    assert "hidden" not in str(caught.value)
+    assert caught.value.__context__ is None, "a traceback would show it"
+
+
+def test_stored_inputs_count_and_are_read_anew(store: Store, run: str) -> None:
+    restored = []
+    for champion in ("a", "a", "b"):
+        store.put_json("champion", champion)
+        with step(
+            "gate",
+            run,
+            inputs={"recipe": "x"},
+            outputs={},
+            stored_inputs=lambda store: {"champion": store.get_json("champion")},
+        ) as work:
+            restored.append(work.restored)
+    assert restored == [False, True, False]
+
+
 def test_record_is_json_without_nan(store: Store, run: str, tmp_path: Path) -> None:
     train(run, tmp_path, [])
     json.dumps(record_of(store, run, "train"), allow_nan=False)

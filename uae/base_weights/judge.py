@@ -13,6 +13,7 @@ import random
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +66,7 @@ NUM_LAYERS = 3  # of the captioner's 4
 SETTINGS = TrainerSettings(
     num_steps=2_400, learning_rate=1e-3, warmup_steps=50, ema_decay=0.995, bf16=False
 )
+REFINE = replace(SETTINGS, num_steps=2_000, learning_rate=7e-4)
 
 
 class Questions(NamedTuple):
@@ -149,7 +151,7 @@ def train(work: Path) -> None:
     head = SubjectHead(model, model.config.text_config.hidden_size)
     yes, no = answer_ids(tokenizer)
 
-    def loss_fn(step: int) -> Tensor:
+    def loss_at(step: int) -> Tensor:
         asked = draw_questions(images, facts, SEED, step)
         texts = [claim.question for claim in asked.claims]
         inputs = build_questions(tokenizer, processor, asked.pictures, texts, asked.picture_of)
@@ -157,15 +159,18 @@ def train(work: Path) -> None:
         loss = functional.cross_entropy(answer_logits(model, inputs), answers)
         return loss + SUBJECT_WEIGHT * head.loss(asked.subjects)
 
-    run_training(
-        NAME,
-        work / NAME,
-        modules={"judge": model, "head": head},
-        loss_fn=loss_fn,
-        settings=SETTINGS,
-        checkpoint_every=300,
-        validate=lambda: measure(QwenJudge(model, tokenizer, processor, identity={})),
-    )
+    first = 0
+    for phase, settings in (("learn", SETTINGS), ("refine", REFINE)):
+        run_training(
+            f"{NAME}/{phase}",
+            work / NAME / phase,
+            modules={"judge": model, "head": head},
+            loss_fn=lambda step, first=first: loss_at(first + step),  # type: ignore[misc]
+            settings=settings,
+            checkpoint_every=300,
+            validate=lambda: measure(QwenJudge(model, tokenizer, processor, identity={})),
+        )
+        first += settings.num_steps
 
 
 def measure(judge: QwenJudge, *, num_scenes: int = 100, seed: int = 0) -> dict[str, float]:
@@ -193,7 +198,7 @@ def publish(work: Path, weights: Path) -> dict[str, float]:
     """Write the latest checkpoint in 16 bit to `weights`/judge; return its held-out figures."""
     model, tokenizer, processor = build_judge()
     head = SubjectHead(model, model.config.text_config.hidden_size)
-    load_trained(work / NAME, {"judge": model, "head": head})
+    load_trained(work / NAME / "refine", {"judge": model, "head": head})
     out, partial = weights / NAME, weights / f"{NAME}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     model.half().save_pretrained(partial)

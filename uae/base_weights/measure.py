@@ -13,6 +13,7 @@ from uae.data.facts import SceneFacts
 from uae.data.starter.attributes import attribute_precision, attribute_recall, text_fidelity
 from uae.data.starter.captions import complete_caption, terse_caption
 from uae.data.starter.reader import attribute_accuracy
+from uae.data.words import count_words
 from uae.models.autoencoder import AutoEncoder
 from uae.models.captioning import write_captions
 from uae.models.encoder import Encoder
@@ -57,7 +58,7 @@ def caption_figures(captions: list[str], facts: list[SceneFacts]) -> dict[str, f
     return {
         "attribute_precision": float(np.mean(precision)),
         "attribute_recall": float(np.mean([attribute_recall(c, f) for c, f in pairs])),
-        "words": float(np.mean([len(c.split()) for c in captions])),
+        "words": float(np.mean([count_words(c) for c in captions])),
         "text_fidelity": float(np.mean(fidelity)),
     }
 

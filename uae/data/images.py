@@ -13,6 +13,17 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 SIXTEEN_BIT_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 ALPHA_MODES = {"RGBA", "LA", "PA", "RGBa", "La"}
+ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
+TURNS = {  # orientation -> what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTATION_SOURCES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 
 
 def image_format(data: bytes) -> str | None:
@@ -39,8 +50,8 @@ def open_header(data: bytes) -> Image.Image:
         raise DataError(f"too many pixels to decode safely: {error}") from error
     except UnidentifiedImageError as error:
         raise DataError("not a PNG, JPEG or WebP image") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"broken header: {error}") from error
+    except Exception as error:  # Pillow's plug-ins raise whatever a broken file makes of them
+        raise DataError(f"broken header: {type(error).__name__}: {error}") from error
 
 
 def decode_rgb(data: bytes) -> Image.Image:
@@ -50,14 +61,23 @@ def decode_rgb(data: bytes) -> Image.Image:
     CMYK goes through its embedded colour profile where it has one.
 
     Raises:
-        DataError: If `open_header` refuses it, or its pixel data is truncated or broken.
+        DataError: If `open_header` refuses it, its pixel data is truncated or broken, or its EXIF
+            cannot be read.
     """
-    image = open_header(data)
+    return upright_rgb(open_header(data))
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Convert an opened image to 8-bit RGB, upright, as `decode_rgb` does.
+
+    Raises:
+        DataError: If its pixel data is truncated or broken, or its EXIF cannot be read.
+    """
     try:
         image.load()
-        return to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError, ImageCms.PyCMSError) as error:
-        raise DataError(f"broken or truncated pixel data: {error}") from error
+        return to_rgb(_turned(image))
+    except Exception as error:  # Pillow's plug-ins raise whatever a broken file makes of them
+        raise DataError(f"broken or truncated image: {type(error).__name__}: {error}") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -77,6 +97,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
             raise ValueError("the embedded colour profile gave no image")
         return converted
     return image.convert("RGB")
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Turn an image upright.
+
+    Not by `ImageOps.exif_transpose`: it writes all of the EXIF anew, and fails where any other tag,
+    such as a resolution, is of an unexpected type.
+    """
+    turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    for source in ORIENTATION_SOURCES:  # or the next reader would turn it once more
+        turned.info.pop(source, None)
+    return turned
 
 
 def square_pixels(image: Image.Image, side: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -1,7 +1,6 @@
 """Profiling: every image is opened and decoded, every caption is measured; nothing is judged."""
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,13 +10,9 @@ from PIL import Image
 
 from uae.data.images import decode_rgb, open_header
 from uae.data.sample import Sample
+from uae.data.words import count_words
 from uae.errors import DataError
 from uae.recipe import DataRecipe
-
-# Chinese and Japanese are written without spaces: each character counts as a word. A run of any
-# other script without spaces, Thai for example, counts as one.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
 @dataclass(frozen=True)
@@ -57,11 +52,6 @@ def profile_samples(
         yield _profile(sample, limits)
 
 
-def count_words(caption: str) -> int:
-    """Count words; each Chinese or Japanese character counts as one."""
-    return len(_WORD.findall(caption))
-
-
 def count_control_characters(caption: str) -> int:
     """Count control characters other than line breaks and tabs."""
     return sum(unicodedata.category(c) == "Cc" and c not in "\n\r\t" for c in caption)
@@ -72,8 +62,8 @@ def _profile(sample: Sample, limits: DataRecipe) -> tuple[SampleProfile, Image.I
     image = None
     fault = ""
     if sample.num_bytes <= limits.max_file_bytes:
-        data = sample.read_bytes()
         try:
+            data = sample.read_bytes()
             measured = _measure_header(data)
             if max(open_header(data).size) <= limits.max_side_pixels:
                 image = decode_rgb(data)

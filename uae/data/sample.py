@@ -92,11 +92,11 @@ def parse_json(text: bytes, where: str) -> dict[str, Any]:
     """Read one JSON object.
 
     Raises:
-        BadRow: If it is not UTF-8, not JSON, or not an object.
+        BadRow: If it is not UTF-8, not JSON, not an object, or names a key twice.
     """
     try:
-        values = json.loads(text.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        values = json.loads(text.decode("utf-8"), object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
         raise BadRow(where, "is one JSON object", str(error)) from error
     if not isinstance(values, dict):
         raise BadRow(where, "is one JSON object", f"got {type(values).__name__}")
@@ -123,8 +123,8 @@ def make_sample(values: dict[str, Any], where: str, image: bytes | FileSlice) ->
     facts = values.get("facts")
     try:
         parsed = None if facts is None else SceneFacts.from_json(facts)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadRow(image_id, "facts are complete", f"{type(error).__name__}: {error}") from error
+    except DataError as error:
+        raise BadRow(image_id, "facts are complete and nothing else", str(error)) from error
     texts = {key: values[key] for key in REQUIRED_KEYS}
     return Sample(**texts, split=values.get("split"), facts=parsed, image=image)
 
@@ -156,6 +156,16 @@ def is_safe_relative(name: str) -> bool:
     path = PurePosixPath(name)
     plain = bool(name) and "\\" not in name and "\0" not in name
     return plain and not path.is_absolute() and ".." not in path.parts and path.parts != ()
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object; plain JSON would keep the last of two equal keys without a word."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"keys stand twice: {', '.join(twice)}")
+    return values
 
 
 def _is_unicode(text: str) -> bool:

@@ -15,11 +15,13 @@ from statistics import median
 
 from PIL import Image
 
+from uae.data.benchmark_rows import check_benchmark
 from uae.data.data_report import Check, DataReport, write_data_report
 from uae.data.dataset import Dataset, explain_faults, read_samples
-from uae.data.profile import SampleProfile, count_words, profile_samples
+from uae.data.profile import SampleProfile, profile_samples
 from uae.data.sample import SPLITS, Sample
 from uae.data.shards import write_shards
+from uae.data.words import count_words
 from uae.errors import DataError
 from uae.recipe import Recipe
 from uae.seeds import derive_seed
@@ -40,7 +42,8 @@ def validate_data(
     in which there are rows.
 
     Args:
-        recipe: `recipe.data` has the limits, `recipe.seed` decides the split of unnamed rows.
+        recipe: `recipe.data` has the limits, `recipe.seed` decides the split of unnamed rows,
+            `recipe.evaluation` says how many prompts the benchmark rows must give.
         source: "starter", a folder or a .tar file, or s3://bucket/prefix.
         out: Must not exist, or be empty. It appears complete or not at all.
         report_html: Where the data report goes.
@@ -60,7 +63,7 @@ def validate_data(
         if not samples and not faults:
             raise DataError(f"{source} has no samples: its captions or shards are empty")
         thumbnails, profiles = _profile(samples, recipe)
-        report = DataReport(source, profiles, faults, _check(profiles, recipe), thumbnails)
+        report = DataReport(source, profiles, faults, _check(samples, profiles, recipe), thumbnails)
         write_data_report(report, report_html)
         if report.all_faults:
             raise DataError(explain_faults(source, report.all_faults))
@@ -150,12 +153,14 @@ def _thumbnail(image: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
 
 
-def _check(profiles: Sequence[SampleProfile], recipe: Recipe) -> list[Check]:
+def _check(
+    samples: Sequence[Sample], profiles: Sequence[SampleProfile], recipe: Recipe
+) -> list[Check]:
     if not profiles:
         return []
     from uae.data.expectations import check_profile
 
-    return check_profile(profiles, recipe.data)
+    return [*check_profile(profiles, recipe.data), *check_benchmark(samples, recipe.evaluation)]
 
 
 def _write(splits: dict[str, list[Sample]], out: Path, source: str) -> None:

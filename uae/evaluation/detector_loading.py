@@ -6,6 +6,7 @@ import torch
 
 from uae.errors import ModelError
 from uae.evaluation.detector import Detector
+from uae.evaluation.judge_files import check_detector
 from uae.models.bundle import read_json
 
 
@@ -15,8 +16,7 @@ def load_detector(folder: Path, *, batch_size: int, device: torch.device | str =
     Raises:
         ModelError: If there is none, it is of another kind, or its weights do not fit.
     """
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"no detector in {folder}: it needs config.json and its weights")
+    check_detector(folder)
     kind = read_json(folder / "config.json").get("model_type")
     if kind == "mask2former":
         from uae.evaluation.detector import Mask2FormerDetector

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from uae.data.facts import SceneFacts
+from uae.data.geneval import Prompt
+from uae.data.starter.prompts import scene_prompts
 from uae.data.starter.vocabulary import COLORS
 from uae.errors import EvaluationError
 from uae.evaluation.benchmark_scenes import load_benchmark_scenes, scene_picture
@@ -24,10 +26,8 @@ from uae.evaluation.colors import OFFICIAL_TEMPLATES, ColorClassifier, OpenClipC
 from uae.evaluation.detector import Detector
 from uae.evaluation.detector_loading import load_detector
 from uae.evaluation.geneval_images import check_folder, paint_folder, picture_seed, sample_path
-from uae.evaluation.geneval_prompts import scene_prompts
 from uae.evaluation.geneval_rules import (
     Detection,
-    Prompt,
     Verdict,
     judge,
     keep_objects,

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from uae.data.geneval import Prompt
 from uae.errors import EvaluationError
-from uae.evaluation.geneval_rules import Prompt
 from uae.evaluation.pictures import write_png
 from uae.evaluation.systems import System, paint_pictures
 from uae.recipe import Recipe

@@ -7,9 +7,8 @@ import torch
 from uae.errors import ModelError
 from uae.evaluation.artwork_judge import ArtworkJudge
 from uae.evaluation.judge import Judge, QwenJudge
+from uae.evaluation.judge_files import JUDGE_FILE, check_judge
 from uae.models.bundle import read_json
-
-JUDGE_FILE = "judge.json"  # {"kind": "artwork-reader"}; absent beside a transformers model
 
 
 def load_judge(folder: Path, *, device: torch.device | str = "cpu") -> Judge:
@@ -18,6 +17,7 @@ def load_judge(folder: Path, *, device: torch.device | str = "cpu") -> Judge:
     Raises:
         ModelError: If there is none, it is of another kind, or its weights do not fit.
     """
+    check_judge(folder)
     if not (folder / JUDGE_FILE).is_file():
         return QwenJudge.load(folder, device=device)
     kind = read_json(folder / JUDGE_FILE).get("kind")

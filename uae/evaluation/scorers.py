@@ -24,13 +24,14 @@ from torchvision.transforms.functional import to_pil_image
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.modeling_auto import AutoModel
 
-from uae.errors import EvaluationError, ModelError
+from uae.errors import EvaluationError
+from uae.evaluation.judge_files import EFFICIENTNET as EFFICIENTNET  # others import it from here
+from uae.evaluation.judge_files import find_slot_scorer, is_transformers
 from uae.evaluation.pictures import Pixels, to_images
 from uae.fingerprints import file_sha256
 from uae.models.bundle import bundle_sha, load_transformers, loading
 from uae.rewards.reconstruction import load_scorer
 
-EFFICIENTNET = "efficientnet-lite0"
 EFFICIENTNET_BATCH = 16  # on a CPU, 64 pictures of 224 x 224 fall out of the cache: 1.6x slower
 _STAGE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks in each of EfficientNet-lite0's seven stages
 _STEM_AND_HEAD = {
@@ -102,11 +103,10 @@ def load_scorer_slot(
     Raises:
         ModelError: If it does not exist or its weights do not fit.
     """
-    if name == EFFICIENTNET:
+    folder = find_slot_scorer(name, weights_root)
+    if folder is None:
         return _load_efficientnet(device)
-    folder = weights_root / "scorers" / name
-    folder = folder if folder.is_dir() else Path(name)
-    if (folder / "config.json").is_file():
+    if is_transformers(folder):
         return _load_transformers(name, folder, device)
     scorer = load_scorer(name, weights_root, device=device)
     identity = {"kind": "open_clip", "sha256": bundle_sha(folder)}
@@ -116,8 +116,6 @@ def load_scorer_slot(
 
 
 def _load_transformers(name: str, folder: Path, device: torch.device | str) -> SlotScorer:
-    if not (folder / "preprocessor_config.json").is_file():
-        raise ModelError(f"scorer {name!r}: {folder} lacks preprocessor_config.json")
     model = load_transformers(AutoModel, folder).to(device)
     with loading(folder):
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)

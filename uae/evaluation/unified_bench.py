@@ -22,6 +22,7 @@ from uae.data.starter.attributes import (
     attribute_recall,
     text_fidelity,
 )
+from uae.data.words import count_words
 from uae.errors import EvaluationError
 from uae.evaluation.bootstrap import Interval, bootstrap_interval
 from uae.evaluation.pictures import Pixels, to_pixels, write_png
@@ -30,7 +31,7 @@ from uae.evaluation.scorers import SlotScorer, load_scorer_slot
 from uae.evaluation.systems import BundleSystem, System, paint_pictures, write_captions
 from uae.models.bundle import weights_root
 from uae.recipe import Recipe
-from uae.rewards.guards import num_words, repetition
+from uae.rewards.guards import repetition
 from uae.seeds import derive_seed
 from uae.training.numerics import exact_numerics
 
@@ -186,7 +187,7 @@ def _original_pictures(dataset: Dataset, count: int, image_size: int) -> list[Pi
 def _caption_columns(trips: RoundTrips) -> dict[str, list[float | None]]:
     pairs = list(zip(trips.captions, trips.facts, strict=True))
     return {
-        "caption_words": [float(num_words(caption)) for caption in trips.captions],
+        "caption_words": [float(count_words(caption)) for caption in trips.captions],
         "repetition": [repetition(caption) for caption in trips.captions],
         "attribute_recall": [None if f is None else attribute_recall(c, f) for c, f in pairs],
         "attribute_precision": [None if f is None else attribute_precision(c, f) for c, f in pairs],

@@ -8,7 +8,7 @@
                               encoders: prompt_embeds come from the encoder through the connector
     caption_adapters/         peft; active only while captions are written
     connector/ pooled_projection.safetensors
-    lineage.json recipe.yaml LICENSES/
+    lineage.json gate.json recipe.yaml LICENSES/
 
 Weights are copied as they were evaluated, to the bit.
 """
@@ -30,10 +30,12 @@ from uae.data.starter.vocabulary import ARTWORK_FOLDER, STARTER_WEIGHTS
 from uae.errors import DataError, ModelError
 from uae.export.gate import Decision
 from uae.export.model_card import render_card
-from uae.export.registry import Champion, promote
+from uae.export.registry import Champion, ChampionIdentity, outdated, promote
 from uae.export.scores import UnifiedBenchScores, read_task_scores, read_unified_bench
 from uae.fingerprints import folder_sha256, json_sha256
-from uae.recipe import Recipe, dump_recipe
+from uae.recipe import Recipe
+from uae.recipe_files import dump_recipe
+from uae.replacement import replaced_atomically
 
 if TYPE_CHECKING:
     from uae.store.s3 import Store
@@ -68,7 +70,7 @@ class Lineage(BaseModel):
     data_source: str
     data_revision: str
     data_licences: dict[str, int]  # licence -> pictures
-    parent: str | None  # run_id of the champion at the time
+    parent: str | None  # run_id of the champion that the gate compared with
     code_version: str
 
 
@@ -78,6 +80,7 @@ class Publication:
 
     prefix: str
     promoted: bool
+    refusal: str | None = None  # why it did not although it should
 
 
 def export_model(
@@ -90,7 +93,6 @@ def export_model(
     geneval: Path | None,
     dpg_bench: Path | None,
     decision: Decision,
-    parent: str | None,
     out: Path,
 ) -> Lineage:
     """Write the exported model to `out`.
@@ -103,8 +105,7 @@ def export_model(
         unified_bench: Folder with the model's Unified-Bench results.
         geneval: Folder with its GenEval results, if any.
         dpg_bench: Folder with its DPG-Bench results, if any.
-        decision: What the gate said.
-        parent: run_id of the champion that the gate compared with, if any.
+        decision: What the gate said, and of which champion.
         out: New folder for the export; it appears only when it is complete.
 
     Raises:
@@ -114,6 +115,7 @@ def export_model(
     if not (model / "model.json").is_file():
         raise ModelError(f"nothing to export: {model} is no model bundle, it has no model.json")
     bundle: dict[str, Any] = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    parent = decision.champion.run_id if decision.champion else None
     lineage = _lineage(recipe, run_id, model, data, parent)
     card = render_card(
         lineage=lineage,
@@ -126,17 +128,14 @@ def export_model(
         },
         decision=decision,
     )
-    partial = out.parent / f".{out.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(model, partial)
-    (partial / "README.md").write_text(card, encoding="utf-8")
-    (partial / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
-    _write_json(partial / "lineage.json", lineage.model_dump(mode="json"))
-    _write_json(partial / "model_index.json", MODEL_INDEX)
-    _copy_licences(recipe, lineage, partial / "LICENSES")
-    if out.exists():
-        shutil.rmtree(out)
-    partial.rename(out)
+    with replaced_atomically(out) as folder:
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+        _write_json(folder / "lineage.json", lineage.model_dump(mode="json"))
+        _write_json(folder / "model_index.json", MODEL_INDEX)
+        decision.write(folder)
+        _copy_licences(recipe, lineage, folder / "LICENSES")
     return lineage
 
 
@@ -146,31 +145,46 @@ def publish(
     lineage: Lineage,
     *,
     unified_bench: UnifiedBenchScores,
+    opponent: ChampionIdentity | None,
     promoted: bool,
 ) -> Publication:
     """Push an exported model to `models/<run_id>` and, if `promoted`, make it the champion.
 
     May be repeated: a push or promotion that was cut off is completed.
 
+    Args:
+        store: The bucket.
+        exported: Folder of the exported model.
+        lineage: Its lineage.
+        unified_bench: Its scores, with which the next candidate is compared.
+        opponent: The champion that the gate compared with. Another one is never replaced.
+        promoted: Whether the model is to become the champion.
+
     Raises:
         StoreError: If the store fails.
     """
     prefix = f"{MODELS_PREFIX}/{lineage.run_id}"
     store.put_folder(exported, prefix)
-    if promoted:
-        champion = Champion(
-            run_id=lineage.run_id,
-            model_prefix=prefix,
-            promoted_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            recipe_name=lineage.recipe_name,
-            recipe_sha256=lineage.recipe_sha256,
-            data_revision=lineage.data_revision,
-            code_version=lineage.code_version,
-            parent=lineage.parent,
-            unified_bench=unified_bench,
-        )
-        promote(store, champion)
-    return Publication(prefix, promoted)
+    if not promoted:
+        return Publication(prefix, promoted=False)
+    refusal = outdated(store, lineage.run_id, opponent)  # read last: the push may take long
+    if refusal is None:
+        promote(store, _champion(prefix, lineage, unified_bench))
+    return Publication(prefix, promoted=refusal is None, refusal=refusal)
+
+
+def _champion(prefix: str, lineage: Lineage, unified_bench: UnifiedBenchScores) -> Champion:
+    return Champion(
+        run_id=lineage.run_id,
+        model_prefix=prefix,
+        promoted_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        recipe_name=lineage.recipe_name,
+        recipe_sha256=lineage.recipe_sha256,
+        data_revision=lineage.data_revision,
+        code_version=lineage.code_version,
+        parent=lineage.parent,
+        unified_bench=unified_bench,
+    )
 
 
 def _lineage(recipe: Recipe, run_id: str, model: Path, data: Path, parent: str | None) -> Lineage:

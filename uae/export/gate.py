@@ -9,12 +9,13 @@ The reward's own scorer never decides alone: every gain must show on the other s
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 from uae.errors import DataError
+from uae.export.registry import Champion, ChampionIdentity
 from uae.export.scores import UnifiedBenchScores
 from uae.recipe import Recipe
 
@@ -35,6 +36,7 @@ class Decision:
     """All conditions that were checked. Every one must hold."""
 
     checks: tuple[Check, ...]
+    champion: ChampionIdentity | None = None  # the one compared with
 
     @property
     def promote(self) -> bool:
@@ -51,6 +53,10 @@ class Decision:
         """What failed; what held, if nothing failed."""
         return [check.message for check in self.checks if check.passed == self.promote]
 
+    def refused(self, message: str) -> Decision:
+        """Return the decision with one more condition, which does not hold."""
+        return replace(self, checks=(*self.checks, Check(False, message)))
+
     def write(self, folder: Path) -> None:
         """Write `gate.json` into the folder."""
         checks = [asdict(check) for check in self.checks]
@@ -58,6 +64,7 @@ class Decision:
             "format": GATE_FORMAT,
             "decision": self.decision,
             "reasons": self.reasons,
+            "champion": asdict(self.champion) if self.champion else None,
             "checks": checks,
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +84,11 @@ def read_decision(folder: Path) -> Decision:
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if values.get("format") != GATE_FORMAT:
         raise DataError(f"{path} has format {values.get('format')!r}, expected {GATE_FORMAT}")
-    return Decision(tuple(Check(**check) for check in values["checks"]))
+    champion = values.get("champion")  # runs of earlier versions do not tell
+    return Decision(
+        tuple(Check(**check) for check in values["checks"]),
+        ChampionIdentity(**champion) if champion else None,
+    )
 
 
 def decide(
@@ -85,7 +96,7 @@ def decide(
     *,
     stage_1: UnifiedBenchScores,
     candidate: UnifiedBenchScores,
-    champion: UnifiedBenchScores | None,
+    champion: Champion | None,
 ) -> Decision:
     """Compare the candidate with the thresholds, its own Stage 1, and the champion.
 
@@ -95,7 +106,8 @@ def decide(
         candidate: The result after the last trained stage.
         champion: The model promoted last. None checks the thresholds only.
     """
-    reward_scorer = recipe.generation_for_understanding.rewards.scorer
+    heldout = candidate.heldout_slots(recipe.training_scorers)
+    compared_with = champion.identity if champion else None
     minimum = recipe.gate.min_overall
     checks = [
         Check(
@@ -103,25 +115,25 @@ def decide(
             f"overall {candidate.overall:.2f}, required {minimum:.2f}",
         ),
         Check(
-            bool(candidate.heldout_slots(reward_scorer)),
-            f"slots not judged by the reward's scorer {reward_scorer!r}: "
-            f"{', '.join(candidate.heldout_slots(reward_scorer)) or 'none'}",
+            bool(heldout),
+            f"slots not judged by a scorer that gave a loss or reward "
+            f"({', '.join(sorted(recipe.training_scorers))}): {', '.join(heldout) or 'none'}",
         ),
     ]
     if not checks[-1].passed:
-        return Decision(tuple(checks))
+        return Decision(tuple(checks), compared_with)
     if recipe.gate.require_gain_over_stage_1:
-        checks += _gain_checks(recipe, reward_scorer, stage_1, candidate)
+        checks += _gain_checks(recipe, stage_1, candidate)
     if champion is not None:
-        checks += _champion_checks(recipe, reward_scorer, champion, candidate)
-    return Decision(tuple(checks))
+        checks += _champion_checks(recipe, champion.unified_bench, candidate)
+    return Decision(tuple(checks), compared_with)
 
 
 def _gain_checks(
-    recipe: Recipe, reward_scorer: str, stage_1: UnifiedBenchScores, candidate: UnifiedBenchScores
+    recipe: Recipe, stage_1: UnifiedBenchScores, candidate: UnifiedBenchScores
 ) -> list[Check]:
-    before = _heldout_mean(stage_1, reward_scorer)
-    after = _heldout_mean(candidate, reward_scorer)
+    before = _heldout_mean(recipe, stage_1)
+    after = _heldout_mean(recipe, candidate)
     checks = [
         Check(
             candidate.overall > stage_1.overall,
@@ -133,7 +145,7 @@ def _gain_checks(
 
 
 def _champion_checks(
-    recipe: Recipe, reward_scorer: str, champion: UnifiedBenchScores, candidate: UnifiedBenchScores
+    recipe: Recipe, champion: UnifiedBenchScores, candidate: UnifiedBenchScores
 ) -> list[Check]:
     difference = _difference(champion, candidate)
     if difference:
@@ -141,11 +153,13 @@ def _champion_checks(
             Check(
                 False,
                 f"scores are not comparable with the champion's, which differ in: {difference}; "
-                "use another bucket, or remove registry/champion.json from this one",
+                "start a new run in a bucket of its own, which has its own champion: "
+                "`make run BUCKET=other`, `uae run --bucket other`, or on a cluster the "
+                "parameter bucket",
             )
         ]
-    before = _heldout_mean(champion, reward_scorer)
-    after = _heldout_mean(candidate, reward_scorer)
+    before = _heldout_mean(recipe, champion)
+    after = _heldout_mean(recipe, candidate)
     checks = [
         Check(
             candidate.overall >= champion.overall,
@@ -157,7 +171,7 @@ def _champion_checks(
         ),
     ]
     allowed = recipe.gate.max_slot_regression
-    for name, slot in candidate.heldout_slots(reward_scorer).items():
+    for name, slot in candidate.heldout_slots(recipe.training_scorers).items():
         old = champion.slots[name].score
         change = f"{_change(old, slot.score)}, allowed drop {allowed:.2f}"
         checks.append(
@@ -195,8 +209,9 @@ def _difference(a: UnifiedBenchScores, b: UnifiedBenchScores) -> str:
     return ", ".join(name for name, (first, second) in pairs.items() if first != second)
 
 
-def _heldout_mean(scores: UnifiedBenchScores, reward_scorer: str) -> float:
-    return fmean(slot.score for slot in scores.heldout_slots(reward_scorer).values())
+def _heldout_mean(recipe: Recipe, scores: UnifiedBenchScores) -> float:
+    heldout = scores.heldout_slots(recipe.training_scorers)
+    return fmean(slot.score for slot in heldout.values())
 
 
 def _change(before: float, after: float) -> str:

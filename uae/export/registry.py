@@ -7,6 +7,7 @@ was cut off in the middle is completed by promoting again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 
 CHAMPION_KEY = "registry/champion.json"
 HISTORY_PREFIX = "registry/history"
+
+
+@dataclass(frozen=True)
+class ChampionIdentity:
+    """Which promotion is meant; a run may be promoted more than once."""
+
+    run_id: str
+    promoted_at: str
+
+    def __str__(self) -> str:
+        return f"{self.run_id} (promoted {self.promoted_at})"
 
 
 class Champion(BaseModel):
@@ -37,6 +49,11 @@ class Champion(BaseModel):
     parent: str | None  # run_id of the champion that this one replaced
     unified_bench: UnifiedBenchScores
 
+    @property
+    def identity(self) -> ChampionIdentity:
+        """The promotion that this is."""
+        return ChampionIdentity(self.run_id, self.promoted_at)
+
 
 def read_champion(store: Store) -> Champion | None:
     """Return the model promoted last, or None if none was.
@@ -47,6 +64,40 @@ def read_champion(store: Store) -> Champion | None:
     if not store.exists(CHAMPION_KEY):
         return None
     return _parse(CHAMPION_KEY, store.get_json(CHAMPION_KEY))
+
+
+def read_opponent(store: Store, run_id: str) -> Champion | None:
+    """Return the model that a run's own has to beat, or None if there is none.
+
+    That is the champion. Where the run itself is the champion already, because it was cut off
+    after its promotion or is resumed, it is the one that the run replaced.
+
+    Raises:
+        StoreError: If the store fails or holds an entry of another format.
+    """
+    champion = read_champion(store)
+    if champion is None or champion.run_id != run_id:
+        return champion
+    if champion.parent is None:
+        return None
+    key = f"{HISTORY_PREFIX}/{champion.parent}.json"
+    return _parse(key, store.get_json(key))
+
+
+def outdated(store: Store, run_id: str, opponent: ChampionIdentity | None) -> str | None:
+    """Say why a decision against this opponent no longer counts; None if it still does.
+
+    Raises:
+        StoreError: If the store fails or holds a champion of another format.
+    """
+    champion = read_champion(store)
+    now = champion.identity if champion else None
+    if now == opponent or (champion is not None and champion.run_id == run_id):
+        return None
+    return (
+        f"stale: the gate compared with champion {opponent or 'none'}, by now the champion is "
+        f"{now or 'none'}; resume run {run_id} to compare anew"
+    )
 
 
 def read_history(store: Store) -> list[Champion]:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from uae.errors import DataError
-from uae.recipe import Recipe, parse_recipe
+from uae.recipe import Recipe
+from uae.recipe_files import parse_recipe
 from uae.records import StepRecord
 
 TRAINED_STAGES = (

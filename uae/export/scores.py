@@ -6,12 +6,14 @@ Scores of Unified-Bench are points, 0 to 100. Everything else is a share, 0 to 1
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from uae.errors import DataError
+from uae.recipe import scorer_name
 
 Interval = tuple[float, float]
 Scores = TypeVar("Scores", bound=BaseModel)
@@ -47,9 +49,13 @@ class UnifiedBenchScores(BaseModel):
     prompts: dict[str, Any]  # identity of the pictures
     settings: dict[str, Any]  # of captioning and sampling
 
-    def heldout_slots(self, reward_scorer: str) -> dict[str, SlotScore]:
-        """Return the slots whose scorer did not give the reward."""
-        return {name: slot for name, slot in self.slots.items() if slot.scorer != reward_scorer}
+    def heldout_slots(self, trained_with: Collection[str]) -> dict[str, SlotScore]:
+        """Return the slots whose scorer is none of these names: no loss or reward came from it."""
+        return {
+            name: slot
+            for name, slot in self.slots.items()
+            if scorer_name(slot.scorer) not in trained_with
+        }
 
 
 class TaskPrompts(BaseModel):

@@ -20,7 +20,13 @@ class RunConsole(io.TextIOBase):
     """Standard output of a pipeline: kept whole in a log, shown as steps and their progress."""
 
     def __init__(
-        self, log: TextIO, num_steps: int, console: Console, on_output: Callable[[], None]
+        self,
+        log: TextIO,
+        num_steps: int,
+        console: Console,
+        *,
+        on_output: Callable[[], None],
+        on_fault: Callable[[], None],
     ) -> None:
         """Prepare the display.
 
@@ -29,11 +35,13 @@ class RunConsole(io.TextIOBase):
             num_steps: Steps that the pipeline has.
             console: The terminal, or whatever stands in its place.
             on_output: Called after each write; may raise to end the pipeline.
+            on_fault: Called before the error of a log or terminal that cannot be written is
+                raised: the pipeline will not end before its step does.
         """
         self._log = log
         self._num_steps = num_steps
         self._console = console
-        self._on_output = on_output
+        self._on_output, self._on_fault = on_output, on_fault
         self._open = ""
         self._seen: list[str] = []
         self._task: TaskID | None = None
@@ -61,16 +69,30 @@ class RunConsole(io.TextIOBase):
             self._log.flush()
 
     def write(self, text: str) -> int:
-        """Log the text and show what is meant for the person."""
+        """Log the text and show what is meant for the person.
+
+        Raises:
+            OSError: If log or terminal cannot be written, as on a full disk.
+        """
         *lines, self._open = (self._open + text).split("\n")
-        for line in lines:
-            self._take(line)
+        with self._told_of_faults():
+            for line in lines:
+                self._take(line)
         self._on_output()
         return len(text)
 
     def flush(self) -> None:
         """Flush the log."""
-        self._log.flush()
+        with self._told_of_faults():
+            self._log.flush()
+
+    @contextmanager
+    def _told_of_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self._on_fault()
+            raise
 
     def _take(self, line: str) -> None:
         event = parse_event(line)

@@ -56,7 +56,7 @@ def _evaluate(
     work: Step, benchmark: Benchmark, recipe: str, data: Artifact, model: Artifact
 ) -> Mapping[str, Any]:
     with work.imports():
-        from uae.recipe import parse_recipe
+        from uae.recipe_files import parse_recipe
         from uae.report.step_html import bench_html, tasks_html
 
         module = import_module(f"uae.evaluation.{benchmark}")

@@ -54,6 +54,10 @@ class Interruption:
             self._signal_steps(signal.SIGKILL)
             raise StoreError("the embedded store ended in the middle of the run")
 
+    def kill_step(self) -> None:
+        """Kill the running step, for a pipeline that cannot go on and would wait for its end."""
+        self._signal_steps(signal.SIGKILL)
+
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self

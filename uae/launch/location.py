@@ -62,7 +62,11 @@ def run_location(run_id: str, endpoint: str, bucket: str, job: str) -> str:
     """Return the location of a run; an empty `run_id` takes the execution's own id.
 
     Raises:
-        StoreError: If endpoint or bucket is empty or cannot be part of a location.
+        StoreError: If the endpoint is malformed or holds a password, or the bucket is empty or
+            cannot be part of a location.
     """
+    from uae.store.s3 import parse_endpoint
+
+    parse_endpoint(endpoint)
     endpoint = endpoint.rstrip("/")
     return str(RunLocation.parse(f"{endpoint}/{bucket}/runs/{run_id or job}#{job}"))

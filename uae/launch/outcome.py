@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from uae.launch.events import Event
 from uae.launch.processes import Usage
 from uae.launch.reporting import STEP
+from uae.replacement import replaced_atomically, replaced_file
 from uae.store.s3 import Store
 
 
@@ -23,11 +25,12 @@ def collect(store: Store, folder: Path) -> None:
         "data-report.html": f"{artifacts}/validate_data/report",
     }.items():
         if store.exists(key):
-            store.get_file(key, folder / name)
+            with replaced_file(folder / name) as fresh:
+                store.get_file(key, fresh)
     exported = f"{artifacts}/export_model/exported"
     if store.exists(f"{exported}/MANIFEST.json"):
-        shutil.rmtree(folder / "model", ignore_errors=True)
-        store.get_folder(exported, folder / "model")
+        with replaced_atomically(folder / "model") as fresh:
+            store.get_folder(exported, fresh)
 
 
 def finish_metrics(folder: Path, usage: Usage, records: list[dict[str, Any]]) -> None:
@@ -41,7 +44,8 @@ def finish_metrics(folder: Path, usage: Usage, records: list[dict[str, Any]]) ->
     for record in records:
         if record["seconds"] is not None:
             values["seconds"][record["step"]] = record["seconds"]
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with replaced_file(path) as fresh:
+        fresh.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def explain_failure(
@@ -67,8 +71,15 @@ def explain_failure(
 
 
 def how_to_resume(folder: Path) -> str:
-    """Return the command that goes on with a run."""
-    return f"resume with: uae run --resume {folder.name} --run-root {folder.parent}"
+    """Return the command that goes on with a run, as it can be typed where this one was."""
+    command = ["run", "--resume", folder.name, "--run-root", str(folder.parent)]
+    return f"resume with: {shlex.join([*_program(), *command])}"
+
+
+def _program() -> list[str]:
+    """Return how this program was started: `uae` alone may not be on the PATH."""
+    started = sys.argv[0]
+    return [started] if Path(started).name == "uae" else [sys.executable, "-m", "uae.cli"]
 
 
 def summarise(folder: Path) -> str:
@@ -81,7 +92,10 @@ def summarise(folder: Path) -> str:
         scores = f"{bench['overall']:6.2f}  [{low:.2f}, {high:.2f}]"
         lines.append(f"  Unified-Bench after {stage:<30}{scores}")
     gibibytes = values["peak_memory_bytes"] / 2**30
-    lines.append(f"  gate: {values['gate']['decision']}")
+    gate = values["gate"]
+    lines.append(f"  gate: {gate['decision']}")
+    if gate["decision"] == "reject":
+        lines += [f"    {reason}" for reason in gate["reasons"]]
     lines.append(f"  {values['wall_seconds']:.0f} s, {gibibytes:.1f} GiB at most")
     lines.append(f"model:  {folder / 'model'}")
     lines.append(f"report: {folder / 'report.html'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import sys
@@ -12,6 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil
+
+from uae.replacement import replaced_file
 
 SAMPLE_SECONDS = 0.5
 PR_SET_CHILD_SUBREAPER = 36
@@ -57,7 +60,8 @@ class Usage:
     """Wall time and peak memory of this process and all below it, kept in a file.
 
     Memory is the largest sum of resident sizes seen; a page shared by two processes counts twice.
-    A resumed run adds its time to what the file says and keeps the larger peak.
+    A resumed run adds its time to what the file says and keeps the larger peak. While the file
+    cannot be written, as on a full disk, it stays as it is: no run ends for a sample's sake.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,6 +108,5 @@ class Usage:
             "wall_seconds": round(self.wall_seconds, 1),
             "peak_memory_bytes": self.peak_memory_bytes,
         }
-        fresh = self._path.with_suffix(".writing")
-        fresh.write_text(json.dumps(values), encoding="utf-8")
-        fresh.replace(self._path)
+        with contextlib.suppress(OSError), replaced_file(self._path) as fresh:
+            fresh.write_text(json.dumps(values), encoding="utf-8")

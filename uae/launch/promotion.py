@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from uae.launch.location import RunLocation
 from uae.records import Artifact, MetricsArtifact, Step, step
+
+if TYPE_CHECKING:
+    from uae.export.export_model import Publication
+    from uae.export.gate import Decision
+    from uae.recipe import Recipe
+    from uae.store.s3 import Store
 
 
 def run_gate(
@@ -36,25 +46,38 @@ def run_gate(
     """
     inputs = {"recipe": recipe, "stage_1": stage_1, "candidate": candidate}
     outputs = {"decision": decision, "page": page}
-    with step("gate", run, inputs=inputs, outputs=outputs, metrics=metrics) as work:
+    with step(
+        "gate", run, inputs=inputs, outputs=outputs, metrics=metrics, stored_inputs=_opponent(run)
+    ) as work:
         if work.restored:
             return
         with work.imports():
             from uae.export.gate import decide
-            from uae.export.registry import read_champion
+            from uae.export.registry import read_opponent
             from uae.export.scores import read_unified_bench
-            from uae.recipe import parse_recipe
+            from uae.recipe_files import parse_recipe
             from uae.report.step_html import gate_html
-        champion = read_champion(work.store)
         decided = decide(
             parse_recipe(recipe),
             stage_1=read_unified_bench(Path(stage_1.path)),
             candidate=read_unified_bench(Path(candidate.path)),
-            champion=champion.unified_bench if champion else None,
+            champion=read_opponent(work.store, work.location.run_id),
         )
         decided.write(Path(decision.path))
         Path(page.path).write_text(gate_html(decided), encoding="utf-8")
         work.log_metrics({"promote": float(decided.promote)})
+
+
+def _opponent(run: str) -> Callable[[Store], Mapping[str, Any]]:
+    """Return what says which champion counts now: a decision on an older one is no use."""
+
+    def read(store: Store) -> Mapping[str, Any]:
+        from uae.export.registry import read_opponent
+
+        opponent = read_opponent(store, RunLocation.parse(run).run_id)
+        return {"champion": asdict(opponent.identity) if opponent else None}
+
+    return read
 
 
 def run_export(
@@ -84,6 +107,9 @@ def run_export(
         card: Markdown file for the model card.
         metrics: Where the promotion is shown as a number.
 
+    A decision is stale once another run was promoted after it: the model is exported, and the
+    champion stays.
+
     Raises:
         DataError: If results are missing or not valid.
         ModelError: If the model is not complete.
@@ -96,35 +122,51 @@ def run_export(
         if work.restored:
             return
         with work.imports():
-            from uae.export.export_model import export_model, publish
             from uae.export.gate import read_decision
-            from uae.export.scores import read_unified_bench
-            from uae.recipe import parse_recipe
-        results = {name: Path(artifact.path) for name, artifact in evidence.items()}
-        folder, decided = Path(exported.path), read_decision(Path(decision.path))
-        lineage = export_model(
+            from uae.recipe_files import parse_recipe
+        export = partial(
+            _export,
+            work,
             parse_recipe(recipe),
-            run_id=work.location.run_id,
-            model=Path(model.path),
             data=Path(data.path),
-            **results,
-            decision=decided,
-            parent=_parent(work),
-            out=folder,
+            model=Path(model.path),
+            evidence={name: Path(artifact.path) for name, artifact in evidence.items()},
+            out=Path(exported.path),
         )
-        shutil.copy(folder / "README.md", card.path)
-        scores = read_unified_bench(results["unified_bench"])
-        promoted = promote and decided.promote
-        publish(work.store, folder, lineage, unified_bench=scores, promoted=promoted)
-        work.log_metrics({"promoted": float(promoted)})
+        decided = read_decision(Path(decision.path))
+        done = export(decided, promoted=promote and decided.promote)
+        if done.refusal:
+            print(f"not promoted: {done.refusal}")
+            export(decided.refused(done.refusal), promoted=False)  # its card says so too
+        shutil.copy(Path(exported.path) / "README.md", card.path)
+        work.log_metrics({"promoted": float(done.promoted)})
 
 
-def _parent(work: Step) -> str | None:
-    """Return the run whose model is the champion now."""
-    from uae.export.registry import read_champion
-
-    champion = read_champion(work.store)
-    if champion is None:
-        return None
-    cut_off_after_promotion = champion.run_id == work.location.run_id
-    return champion.parent if cut_off_after_promotion else champion.run_id
+def _export(
+    work: Step,
+    recipe: Recipe,
+    decided: Decision,
+    *,
+    data: Path,
+    model: Path,
+    evidence: Mapping[str, Path],
+    out: Path,
+    promoted: bool,
+) -> Publication:
+    """Write the model to `out` and push it from there."""
+    with work.imports():
+        from uae.export.export_model import export_model, publish
+        from uae.export.scores import read_unified_bench
+    lineage = export_model(
+        recipe,
+        run_id=work.location.run_id,
+        model=model,
+        data=data,
+        **evidence,
+        decision=decided,
+        out=out,
+    )
+    scores, opponent = read_unified_bench(evidence["unified_bench"]), decided.champion
+    return publish(
+        work.store, out, lineage, unified_bench=scores, opponent=opponent, promoted=promoted
+    )

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uae.launch.location import RunLocation
-from uae.recipe import parse_recipe
+from uae.recipe_files import parse_recipe
 from uae.records import Artifact, step
 
 if TYPE_CHECKING:
@@ -83,6 +84,16 @@ def fetch_run(store: Store, prefix: str, folder: Path) -> None:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(store.get_bytes(key))
+    _let_export_decide(folder)
+
+
+def _let_export_decide(folder: Path) -> None:
+    """Put the gate's decision as the export found it, perhaps stale, in place of the gate's own."""
+    record, artifacts = folder / "steps" / "export_model.json", folder / "artifacts"
+    exported = artifacts / "export_model" / "exported" / "gate.json"
+    ended = record.is_file() and json.loads(record.read_text("utf-8"))["status"] == "succeeded"
+    if ended and exported.is_file():  # else it may be of an execution before this gate's
+        shutil.copy(exported, artifacts / "gate" / "decision" / "gate.json")
 
 
 def describe_run(folder: Path, run_id: str, *, succeeded: bool) -> None:
@@ -103,8 +114,9 @@ def describe_run(folder: Path, run_id: str, *, succeeded: bool) -> None:
 
 
 def _usage(records: list[dict[str, Any]]) -> dict[str, Any]:
-    if USAGE_VARIABLE in os.environ:
-        usage: dict[str, Any] = json.loads(Path(os.environ[USAGE_VARIABLE]).read_text("utf-8"))
+    kept = Path(os.environ.get(USAGE_VARIABLE, ""))
+    if kept.is_file():
+        usage: dict[str, Any] = json.loads(kept.read_text("utf-8"))
         return usage
     peaks = [record["peak_memory_bytes"] or 0 for record in records]
     return {"wall_seconds": None, "peak_memory_bytes": max(peaks, default=None)}

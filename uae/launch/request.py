@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from uae.errors import RunError
+from uae.replacement import replaced_file
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Request:
 
     def write(self, folder: Path) -> None:
         """Keep the request in the run's folder."""
-        (folder / "request.json").write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+        with replaced_file(folder / "request.json") as fresh:
+            fresh.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Request:

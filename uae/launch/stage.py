@@ -58,7 +58,7 @@ def _train(
 ) -> Mapping[str, Any]:
     with work.imports():
         from uae.models.bundle import resolve_base
-        from uae.recipe import parse_recipe
+        from uae.recipe_files import parse_recipe
         from uae.report.step_html import curves_html
         from uae.training.checkpoint import StoreCheckpoints
 

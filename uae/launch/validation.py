@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from uae.launch.location import run_location
-from uae.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
+from uae.launch.named_weights import check_named_weights
+from uae.recipe import Recipe
+from uae.recipe_files import dump_recipe, load_recipe, parse_recipe
 from uae.records import Artifact, MetricsArtifact, step
 
 
@@ -65,7 +67,8 @@ def settle_recipe(recipe: str, *, seed: int = -1, base_model: str = "") -> Recip
     """Return the recipe given as YAML text or by name, with the run's own choices in it.
 
     Raises:
-        RecipeError: If there is no such recipe or it is not valid.
+        RecipeError: If there is no such recipe, it is not valid, or it names base weights, scorers
+            or judges that do not exist.
     """
     is_text = ":" in recipe
     values = parse_recipe(recipe) if is_text else load_recipe(recipe.strip())
@@ -74,4 +77,5 @@ def settle_recipe(recipe: str, *, seed: int = -1, base_model: str = "") -> Recip
     if base_model:
         models = values.models.model_copy(update={"base": base_model})
         values = values.model_copy(update={"models": models})
+    check_named_weights(values)
     return values

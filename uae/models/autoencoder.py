@@ -23,7 +23,7 @@ from uae.errors import ModelError
 from uae.flow_matching.noise import draw_noise
 from uae.flow_matching.ode import sample_ode
 from uae.flow_matching.schedule import sampling_times
-from uae.models.bundle import BundleInfo, Stage, read_info, replaced_atomically, write_json
+from uae.models.bundle import BundleInfo, Stage, read_info, write_json
 from uae.models.captioning import (
     Captions,
     WrittenCaptions,
@@ -34,6 +34,7 @@ from uae.models.connector import Connector
 from uae.models.decoder import Decoder
 from uae.models.encoder import Encoder
 from uae.recipe import SamplerRecipe
+from uae.replacement import replaced_atomically
 
 
 class Reconstructions(NamedTuple):

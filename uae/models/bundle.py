@@ -9,23 +9,26 @@
 
 Weights are safetensors in 16 or 32 bit and are loaded in float32. Loading is strict: a missing,
 unexpected or misshapen tensor is an error that names it.
+
+Finding and checking a bundle needs no torch; it is imported when tensors are read.
 """
 
+from __future__ import annotations
+
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from uae.errors import ModelError
 from uae.fingerprints import folder_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STARTER_WEIGHTS = Path(__file__).parents[1] / "assets" / "starter" / "weights"
 REQUIRED = (
@@ -104,24 +107,6 @@ def bundle_sha(bundle: Path) -> str:
 
 
 @contextmanager
-def replaced_atomically(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; it takes `folder`'s place only when all went well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        for path in partial.rglob("*.safetensors"):
-            path.chmod(0o644)  # the library makes them private, and steps may run as other users
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
 def loading(folder: Path) -> Iterator[None]:
     """Turn the libraries' loading errors into a ModelError that names the folder."""
     try:
@@ -169,6 +154,8 @@ def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
     Raises:
         ModelError: Naming every tensor that is missing, unexpected or of another shape.
     """
+    from safetensors.torch import load_file
+
     with loading(path):
         tensors = load_file(path)
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

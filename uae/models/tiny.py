@@ -20,7 +20,8 @@ from uae.models.decoder import Decoder, flow_matching_scheduler
 from uae.models.encoder import CAPTION_PROMPT, GENERATE_ROLE, Encoder
 from uae.models.image_processor import ImageProcessor
 from uae.models.tokenizer import train_tokenizer
-from uae.recipe import Recipe, load_recipe
+from uae.recipe import Recipe
+from uae.recipe_files import load_recipe
 from uae.seeds import derive_seed
 
 IMAGE_SIZE = 32

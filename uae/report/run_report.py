@@ -68,7 +68,7 @@ def write_report(run_folder: Path, out_html: Path) -> None:
         bench_rows=bench_table(benches, gains),
         bench_charts=bench_charts(benches),
         benches=benches,
-        reward_scorer=_reward_scorer(run),
+        training_scorers=_training_scorers(run),
         length_charts=_length_charts(run, benches),
         curves=_curves(run),
         task_tables=_task_tables(run),
@@ -109,9 +109,8 @@ def _decision(run: RunFolder) -> Decision | None:
     return read_decision(path.parent) if path else None
 
 
-def _reward_scorer(run: RunFolder) -> str | None:
-    recipe = run.recipe
-    return recipe.generation_for_understanding.rewards.scorer if recipe else None
+def _training_scorers(run: RunFolder) -> list[str]:
+    return sorted(run.recipe.training_scorers) if run.recipe else []
 
 
 def _verdict(

@@ -11,6 +11,7 @@ from typing import Any
 from pyarrow import parquet
 
 from uae.data.facts import SceneFacts
+from uae.data.words import count_words
 from uae.errors import DataError
 from uae.report.captions import Piece, mark_new_words
 from uae.report.pictures import data_uri
@@ -125,8 +126,7 @@ def _view(
         pieces = mark_new_words(row["caption"], before, facts)
         before = row["caption"]
         picture = data_uri(folder / row["reconstruction"])
-        stages.append(
-            StageView(stage, pieces, len(row["caption"].split()), picture, row["overall"])
-        )
+        num_words = count_words(row["caption"])
+        stages.append(StageView(stage, pieces, num_words, picture, row["overall"]))
     first, folder = next(iter(folders.items()))
     return SampleView(image_id, data_uri(folder / rows[first][image_id]["original"]), stages)

@@ -1,4 +1,4 @@
-"""The reward: weighted reconstruction cosine minus weighted guards.
+"""Rewards: of a caption, weighted reconstruction cosine minus guards; of a drawing, the cosine.
 
 Shape letters: N rollouts, in groups of G.
 """
@@ -32,21 +32,20 @@ class Rewards(NamedTuple):
         }
 
 
-def total_reward(
+def caption_reward(
     cosines_N: Tensor,
     recipe: RewardsRecipe,
     *,
-    captions: Sequence[str] | None = None,
+    captions: Sequence[str],
     base_words: float | None = None,
     true_texts: Sequence[Sequence[str] | None] | None = None,
 ) -> Rewards:
-    """Weigh the reconstruction and, where captions are trained, the guards.
+    """Weigh the reconstruction and the guards.
 
     Args:
-        cosines_N: Of each rollout's reconstruction with its original.
+        cosines_N: Of each caption's reconstruction with its original.
         recipe: Weights; a guard of weight 0 is not computed.
-        captions: N captions, where they are what is rewarded. None leaves the guards out: they
-            are the same for all pictures drawn from one caption.
+        captions: N captions.
         base_words: Mean number of words of the base model's captions.
         true_texts: For each caption, the texts in its picture; None where unknown.
 
@@ -54,19 +53,34 @@ def total_reward(
         TrainingError: If a part is not finite, naming the part and the rows.
         ValueError: If a guard with a weight lacks what it compares with.
     """
-    device = cosines_N.device
     parts = {"reconstruction": cosines_N.detach().float()}
     total_N = recipe.reconstruction * parts["reconstruction"]
-    if captions is not None:
-        for name, penalty_N in _penalties(captions, recipe, base_words, true_texts).items():
-            parts[name] = penalty_N.to(device)
-            weight: float = getattr(recipe, name).weight
-            total_N = total_N - weight * parts[name]
-    for name, part in parts.items():
+    for name, penalty_N in _penalties(captions, recipe, base_words, true_texts).items():
+        parts[name] = penalty_N.to(cosines_N.device)
+        weight: float = getattr(recipe, name).weight
+        total_N = total_N - weight * parts[name]
+    return _finite(Rewards(total_N, parts))
+
+
+def drawing_reward(cosines_N: Tensor) -> Rewards:
+    """Reward drawings by their cosines alone.
+
+    There is no guard: it would be the same for all drawings of one caption. Nor a weight:
+    advantages are divided by the rewards' standard deviation.
+
+    Raises:
+        TrainingError: If a cosine is not finite, naming the rows.
+    """
+    cosines = cosines_N.detach().float()
+    return _finite(Rewards(cosines, {"reconstruction": cosines}))
+
+
+def _finite(rewards: Rewards) -> Rewards:
+    for name, part in rewards.parts.items():
         if not torch.isfinite(part).all():
             rows = (~torch.isfinite(part)).nonzero().flatten().tolist()
             raise TrainingError(f"reward part {name!r} is not finite for rollouts {rows}")
-    return Rewards(total_N, parts)
+    return rewards
 
 
 def _penalties(

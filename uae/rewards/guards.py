@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from uae.data.starter.attributes import quoted_texts
+from uae.data.words import count_words, split_words
 
 _PHRASE_WORDS = 4  # shorter phrases recur in honest captions: "at the top"
 
@@ -31,12 +32,7 @@ def length_penalty(captions: Sequence[str], *, base_words: float, max_ratio: flo
     if base_words <= 0 or max_ratio <= 0:
         raise ValueError(f"bad length guard: {base_words=}, {max_ratio=}")
     limit = base_words * max_ratio
-    return torch.tensor([max(0.0, num_words(caption) / limit - 1) for caption in captions])
-
-
-def num_words(caption: str) -> int:
-    """Return the number of words between white space."""
-    return len(caption.split())
+    return torch.tensor([max(0.0, count_words(caption) / limit - 1) for caption in captions])
 
 
 def transcription_penalty(
@@ -70,9 +66,10 @@ def repetition_penalty(captions: Sequence[str]) -> Tensor:
 def repetition(caption: str) -> float:
     """Return the share of words that repeat their predecessor or complete a phrase said before.
 
-    A phrase is four words. 0 for a caption without words.
+    A phrase is four words, which are characters in Chinese and Japanese (`uae.data.words`). 0 for a
+    caption without words.
     """
-    words = caption.lower().split()
+    words = split_words(caption.lower())
     said: set[tuple[str, ...]] = set()
     num_repeated = 0
     for end in range(1, len(words) + 1):

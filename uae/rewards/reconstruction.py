@@ -3,7 +3,6 @@
 Shape letters: B images, C, H, W channels, height and width, D feature width.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms.functional import center_crop
 
 from uae.errors import ModelError, TrainingError
-
-_CONFIG_FILE = "open_clip_config.json"
-_WEIGHTS_FILE = "open_clip_model.safetensors"
+from uae.rewards.scorer_files import find_scorer
 
 
 class ReconstructionScorer(nn.Module):
@@ -104,25 +101,13 @@ def load_scorer(
     Raises:
         ModelError: If there is no such folder, a file is missing, or the weights do not fit.
     """
-    folder = weights_root / "scorers" / name_or_path
-    if not folder.is_dir():
-        folder = Path(name_or_path)
-    for file in (_CONFIG_FILE, _WEIGHTS_FILE):
-        if not (folder / file).is_file():
-            raise ModelError(
-                f"scorer {name_or_path!r}: {folder / file} does not exist; give a name among "
-                f"{_scorer_names(weights_root)} or a folder in open_clip's local-dir layout"
-            )
+    folder = find_scorer(name_or_path, weights_root)
     try:
         model = open_clip.create_model(f"local-dir:{folder.resolve()}", precision="fp32")
     except (RuntimeError, ValueError, TypeError) as error:
         raise ModelError(f"scorer {name_or_path!r} in {folder} does not load: {error}") from error
     preprocessing = open_clip.get_model_preprocess_cfg(model)
     return ReconstructionScorer(Path(name_or_path).name, model.visual, preprocessing).to(device)
-
-
-def _scorer_names(weights_root: Path) -> Sequence[str]:
-    return sorted(file.parent.name for file in weights_root.glob(f"scorers/*/{_CONFIG_FILE}"))
 
 
 def _square_size(name: str, preprocessing: dict[str, Any]) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from uae.data.dataset import Dataset
+from uae.data.words import count_words
 from uae.models.captioning import WrittenCaptions, write_captions
 from uae.stages.setting import Rows, Setting, chunks
 
@@ -30,7 +31,7 @@ class CaptionBook:
 
     def mean_words(self) -> float:
         """Return the mean number of words."""
-        return sum(len(text.split()) for text in self._texts) / max(len(self._texts), 1)
+        return sum(map(count_words, self._texts)) / max(len(self._texts), 1)
 
 
 def write_book(

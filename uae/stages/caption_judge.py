@@ -11,7 +11,7 @@ from torch import Tensor
 from uae.data.dataset import Dataset
 from uae.models.captioning import Captions, WrittenCaptions
 from uae.recipe import GenerationForUnderstandingRecipe
-from uae.rewards.combine import Rewards, total_reward
+from uae.rewards.combine import Rewards, caption_reward
 from uae.rewards.reconstruction import ReconstructionScorer
 from uae.rewards.texts import TextReader, texts_from_facts
 from uae.stages.setting import Rows, Setting, chunks
@@ -59,7 +59,7 @@ class Judge:
         """
         group_size = len(captions.texts) // len(indices)
         texts = [self._texts[index] for index in indices for _ in range(group_size)]
-        return total_reward(
+        return caption_reward(
             self._cosines(captions, indices, images_PCHW, *draw),
             self._section.rewards,
             captions=captions.texts,

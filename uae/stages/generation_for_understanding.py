@@ -20,6 +20,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from uae.data.words import count_words
 from uae.objectives.advantages import group_advantages
 from uae.objectives.caption_grpo import caption_grpo_loss
 from uae.objectives.loss import Loss
@@ -157,7 +158,7 @@ def grpo_losses(
 
 def caption_lengths(rollout: CaptionRollout) -> dict[str, float]:
     """Return the mean numbers of words and tokens."""
-    words = sum(len(text.split()) for text in rollout.texts)
+    words = sum(map(count_words, rollout.texts))
     count = len(rollout.texts)
     return {"caption_words": words / count, "caption_tokens": rollout.num_tokens / count}
 

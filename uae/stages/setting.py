@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from uae.data.dataset import Dataset, load_dataset
+from uae.fingerprints import folder_sha256
 from uae.models.autoencoder import AutoEncoder
 from uae.models.bundle import Stage, bundle_sha, weights_root
 from uae.recipe import EarlyStoppingRecipe, Recipe, TrainedStage
 from uae.rewards.reconstruction import ReconstructionScorer, load_scorer
+from uae.rewards.scorer_files import find_scorer
 from uae.seeds import make_generator
 from uae.training.batches import SampleOrder
 from uae.training.numerics import exact_numerics
@@ -99,6 +101,10 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
         "heldout": heldout.revision,
         "model": bundle_sha(model_in),
     }
+    scorer = section.scorer_used
+    if scorer is not None:
+        folder = find_scorer(scorer, weights_root(recipe.models.base))
+        inputs["scorer"] = folder_sha256(folder)
     with exact_numerics(recipe.models) as device:
         model = _as_in_recipe(AutoEncoder.load(model_in, device=device), recipe)
         order = SampleOrder(

@@ -21,7 +21,7 @@ from torch import Tensor
 from uae.data.dataset import Dataset
 from uae.objectives.advantages import group_advantages
 from uae.recipe import Recipe, SamplerRecipe
-from uae.rewards.combine import Rewards, total_reward
+from uae.rewards.combine import Rewards, drawing_reward
 from uae.rewards.reconstruction import ReconstructionScorer
 from uae.rollouts.images import ImageRollout, rollout_images
 from uae.seeds import derive_seed
@@ -136,8 +136,7 @@ class CaptionedPictures:
         (features_PD,) = self._features.of(indices)
         features = features_PD.repeat_interleave(len(images_NCHW) // len(indices), dim=0)
         with torch.no_grad():
-            cosines = self._scorer.score(images_NCHW, features)
-        return total_reward(cosines, self._setting.recipe.understanding_for_generation.rewards)
+            return drawing_reward(self._scorer.score(images_NCHW, features))
 
 
 def draw_groups(

@@ -224,15 +224,19 @@ def parse_endpoint(endpoint: str) -> tuple[str, bool]:
     Raises:
         StoreError: If it is not http(s)://host[:port] and nothing else.
     """
+    if "@" in endpoint:  # before anything is said or chained that shows it
+        raise StoreError(
+            "bad store endpoint (with a password inside): give http://host:port or https://host, "
+            "and the credentials as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     try:
         url = urlsplit(endpoint)
         port = url.port
     except ValueError as error:
         raise StoreError(f"bad store endpoint {endpoint!r}: {error}") from error
-    extras = url.path.strip("/") or url.query or url.fragment or "@" in url.netloc
+    extras = url.path.strip("/") or url.query or url.fragment
     if url.scheme not in {"http", "https"} or not url.hostname or extras:
-        shown = endpoint if "@" not in endpoint else "(with a password inside)"
-        raise StoreError(f"bad store endpoint {shown!r}: give http://host:port or https://host")
+        raise StoreError(f"bad store endpoint {endpoint!r}: give http://host:port or https://host")
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     return (host if port is None else f"{host}:{port}"), url.scheme == "https"
 

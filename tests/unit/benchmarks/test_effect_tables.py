@@ -9,7 +9,7 @@ import pytest
 
 from uae.errors import EvaluationError
 from uae.evaluation.results import write_results
-from uae.recipe import load_recipe
+from uae.recipe_files import load_recipe
 
 ROOT = Path(__file__).parents[3]
 FULL = "full"

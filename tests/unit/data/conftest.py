@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from uae.recipe import load_recipe
+from uae.recipe_files import load_recipe
 
 
 def encode(image: Image.Image, format_name: str = "PNG", **options: object) -> bytes:

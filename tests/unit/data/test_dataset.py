@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -133,14 +134,61 @@ def test_line_that_is_not_utf8_is_named_by_its_number(folder):
         ({"caption": None}, "good-2: caption is text"),
         ({"caption": "half \ud83d"}, "good-2: caption is valid Unicode"),
         ({"split": 3}, "good-2: split is text"),
-        ({"facts": {"objects": []}}, "good-2: facts are complete .KeyError: 'background'"),
-        ({"facts": "cat"}, "good-2: facts are complete"),
+        ({"facts": "cat"}, "good-2: facts are complete and nothing else .facts: must be an object"),
     ],
     ids=lambda value: next(iter(value.items())).__repr__()[:40] if isinstance(value, dict) else "",
 )
 def test_bad_row_is_named(folder, changes, says):
     rewrite(folder, 2, **changes)
     with pytest.raises(DataError, match=says):
+        load_dataset(folder.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"class": 5}, "objects.0.class: .*string, got 5"),
+        ({"color": None}, "objects.0.color: .*string, got None"),
+        ({"box": [1, 2]}, r"objects.0.box: .*4 items.*, got \[1, 2\]"),
+        ({"box": [0, 0, 9.5, True]}, r"objects.0.box.2: .*got 9.5; objects.0.box.3: .*got True"),
+        ({"box": [9, 0, 3, 9]}, "objects.0.box: must be x0, y0, x1, y1 with x0 < x1"),
+        ({"place": ...}, "objects.0.place is missing"),
+        ({"colour": "red"}, "objects.0.colour is no key of facts"),
+        ({"size": ""}, "objects.0.size: "),
+        ({"class": "Cat"}, "objects.0.class: must be in lower case.*, got 'Cat'"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_wrong_facts_of_an_object_are_named_by_key(folder, changes, says):
+    facts = copy.deepcopy(FACTS)
+    facts["objects"][0] |= changes
+    facts["objects"][0] = {k: v for k, v in facts["objects"][0].items() if v is not ...}
+    rewrite(folder, 2, facts=facts)
+    with pytest.raises(DataError, match=rf"good-2: facts are complete.*{says}"):
+        load_dataset(folder.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"objects": {}}, "objects: .*list, got {}"),
+        ({"background": ...}, "background is missing"),
+        ({"word": ...}, "word is missing"),
+        ({"word": "half \ud83d"}, "word: .*unicode"),
+        ({"words": "SUN"}, "words is no key of facts"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_wrong_facts_of_a_scene_are_named_by_key(folder, changes, says):
+    facts = {k: v for k, v in (FACTS | changes).items() if v is not ...}
+    rewrite(folder, 2, facts=facts)
+    with pytest.raises(DataError, match=rf"good-2: facts are complete.*{says}"):
+        load_dataset(folder.path)
+
+
+def test_key_that_stands_twice_is_named(folder):
+    folder.add_line(folder.rows[0].replace('"caption": ', '"caption": "lost", "caption": '))
+    with pytest.raises(DataError, match=r"line 7: is one JSON object .keys stand twice: caption"):
         load_dataset(folder.path)
 
 

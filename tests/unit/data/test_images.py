@@ -1,10 +1,12 @@
 import io
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageDraw
+from PIL import Image, ImageCms, ImageDraw, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
-from uae.data.images import decode_rgb, image_format, open_header, square_pixels
+from uae.data.images import decode_rgb, image_format, open_header, square_pixels, upright_rgb
 from uae.errors import DataError
 
 
@@ -91,6 +93,55 @@ def test_exif_rotation_is_applied(encode_image, orientation):
     decoded = decode_rgb(encode_image(stored, "JPEG", exif=exif, quality=95))
     assert decoded.size == (32, 16)
     assert decoded.getpixel((3, 3)) == pytest.approx((255, 0, 0), abs=12)
+
+
+ASCII, BYTE, SHORT, RATIONAL = 2, 1, 3, 5  # EXIF's types
+
+
+def exif_with(tag, kind, count, value):
+    """EXIF of a picture that lies on its side, and one more entry."""
+    turned = struct.pack("<HHIHH", 0x0112, SHORT, 1, 6, 0)
+    is_short = len(value) <= 4
+    other = struct.pack("<HHI", tag, kind, count) + (
+        value.ljust(4, b"\0") if is_short else struct.pack("<I", 8 + 2 + 2 * 12 + 4)
+    )
+    entries = sorted([turned, other], key=lambda entry: entry[:2][::-1])
+    head = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2)
+    return head + b"".join(entries) + bytes(4) + (b"" if is_short else value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "error"),
+    [
+        ((0x011A, ASCII, 3, b"72\0"), TypeError),  # XResolution is a rational number
+        ((0x00FE, BYTE, 1, b"\1"), struct.error),  # NewSubfileType is a long one
+        ((0x010D, RATIONAL, 1, struct.pack("<II", 1, 1)), AttributeError),  # DocumentName is a text
+    ],
+    ids=["resolution", "subfile type", "document name"],
+)
+def test_odd_exif_beside_the_orientation_is_no_fault(encode_image, entry, error):
+    stored = Image.new("RGB", (16, 32), "white")
+    ImageDraw.Draw(stored).rectangle((0, 24, 7, 31), fill="red")
+    jpeg = encode_image(stored, "JPEG", exif=exif_with(*entry), quality=95)
+    with pytest.raises(error):
+        ImageOps.exif_transpose(Image.open(io.BytesIO(jpeg)))
+    decoded = decode_rgb(jpeg)
+    assert decoded.size == (32, 16)
+    assert decoded.getpixel((3, 3)) == pytest.approx((255, 0, 0), abs=12)
+
+
+def test_exif_that_cannot_be_read_is_refused(encode_image):
+    text = PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n8\nnot hexadecimal")
+    with pytest.raises(DataError, match=r"broken .*: ValueError: non-hexadecimal"):
+        decode_rgb(encode_image(Image.new("RGB", (16, 16)), pnginfo=text))
+
+
+def test_a_picture_is_turned_once(encode_image):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    decoded = decode_rgb(encode_image(Image.new("RGB", (16, 32)), "JPEG", exif=exif))
+    assert upright_rgb(decoded).size == decoded.size == (32, 16)
 
 
 def test_second_picture_behind_a_phone_jpeg_is_ignored():

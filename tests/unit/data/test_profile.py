@@ -5,29 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uae.data.profile import count_control_characters, count_words, profile_samples
+from uae.data.profile import count_control_characters, profile_samples
 from uae.data.sample import FileSlice, Sample
 
 
 def profile(image, recipe, caption="a red cat"):
     sample = Sample("a", caption, "test", "MIT", None, None, image)
     return next(profile_samples([sample], recipe.data))
-
-
-@pytest.mark.parametrize(
-    ("caption", "words"),
-    [
-        ("", 0),
-        ("  ", 0),
-        ("a red  cat.", 3),
-        ("猫と犬", 3),
-        ("red 猫!", 3),
-        ("кошка 👩‍👩‍👧", 2),
-        ("line\nbreak", 2),
-    ],
-)
-def test_words(caption, words):
-    assert count_words(caption) == words
 
 
 def test_control_characters_but_not_line_breaks():
@@ -78,6 +62,16 @@ def test_too_large_file_is_not_read(recipe, tmp_path):
     sample = Sample("a", "c", "s", "MIT", None, None, FileSlice(tmp_path / "gone", 0, 10**12))
     measured, image = next(profile_samples([sample], recipe.data))
     assert (measured.file_bytes, measured.sha256, image) == (10**12, None, None)
+
+
+def test_file_that_is_gone_is_a_fault_of_its_picture(recipe, tmp_path):
+    measured, image = profile(FileSlice(tmp_path / "gone", 0, 10), recipe)
+    assert (measured.image_id, image) == ("a", None)
+    assert "cannot read" in measured.image_fault
+
+
+def test_chinese_characters_are_words(png, recipe):
+    assert profile(png(3), recipe, caption="两只猫。")[0].caption_words == 3
 
 
 def test_resaved_image_keeps_its_perceptual_hash(encode_image, recipe):

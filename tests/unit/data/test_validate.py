@@ -22,6 +22,28 @@ def validate(folder, recipe, tmp_path):
     return run
 
 
+FACTS = {
+    "objects": [
+        {
+            "class": "cat",
+            "color": "red",
+            "size": "small",
+            "place": "center",
+            "box": [24, 24, 40, 41],
+        }
+    ],
+    "background": "tan",
+    "word": None,
+}
+
+
+@pytest.fixture
+def small_recipe(recipe):
+    """A recipe whose benchmarks need one prompt each."""
+    few = {"geneval_prompts": 1, "dpg_prompts": 1}
+    return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=few)})
+
+
 def animated(name):
     frames = [Image.new("RGB", (48, 48), color) for color in ("red", "green")]
     file = io.BytesIO()
@@ -58,10 +80,66 @@ def test_shards_are_a_source_too(validate, recipe, tmp_path):
     assert second["revision"] == first["revision"]
 
 
-def test_named_splits_are_kept(validate, folder, tmp_path):
-    folder.add("test-scene", split="benchmark")
-    validate()
+def test_named_splits_are_kept(folder, small_recipe, tmp_path):
+    folder.add("test-scene", split="benchmark", facts=FACTS)
+    validate_data(small_recipe, str(folder.path), tmp_path / "out", tmp_path / "report.html")
     assert load_dataset(tmp_path / "out" / "benchmark").image_ids == ["test-scene"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        (None, "has no facts"),
+        (FACTS | {"background": "mauve"}, "background 'mauve' is none of white, gray"),
+        (FACTS | {"word": "TAXI"}, "word 'TAXI' is none of SUN"),
+        (
+            FACTS | {"objects": [FACTS["objects"][0] | {"class": "tram", "place": "left"}]},
+            "objects.0.class 'tram' is none of cat, .*; objects.0.place 'left' is none of top left",
+        ),
+        (
+            FACTS | {"objects": [FACTS["objects"][0] | {"box": [24, 24, 400, 410]}]},
+            r"objects.0.box \[24, 24, 400, 410\] leaves the picture of 64 x 64",
+        ),
+    ],
+    ids=["none", "background", "word", "object", "box"],
+)
+def test_benchmark_row_beyond_the_starters_domain_is_named(
+    folder, small_recipe, tmp_path, facts, says
+):
+    folder.add("odd", split="benchmark", facts=facts)
+    folder.add("free", split="train", facts=facts)
+    paths = tmp_path / "out", tmp_path / "report.html"
+    with pytest.raises(DataError, match=rf"1 fault:\n  odd: benchmark facts are of .*\({says}"):
+        validate_data(small_recipe, str(folder.path), *paths)
+    assert not paths[0].exists()
+    assert "<b>odd</b>" in paths[1].read_text(encoding="utf-8")
+
+
+def test_too_few_benchmark_rows_for_the_prompts_are_refused(validate, folder):
+    folder.add("test-scene", split="benchmark", facts=FACTS)
+    with pytest.raises(DataError) as error:
+        validate()
+    assert "1 benchmark scenes give 1 prompts for single_object, 8 are needed" in str(error.value)
+    assert "24 DPG-Bench prompts need as many scenes, there are 1" in str(error.value)
+
+
+def test_too_many_prompts_for_the_shipped_scenes_are_refused(folder, recipe, tmp_path):
+    evaluation = recipe.evaluation.model_copy(update={"dpg_prompts": 100_000})
+    many = recipe.model_copy(update={"evaluation": evaluation})
+    with pytest.raises(DataError, match=r"shipped benchmark scenes.*100000 DPG-Bench prompts"):
+        validate_data(many, str(folder.path), tmp_path / "out", tmp_path / "report.html")
+
+
+def test_jpeg_with_odd_exif_is_named_only_if_it_cannot_be_decoded(
+    validate, folder, encode_image, tmp_path
+):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    jpeg = encode_image(Image.new("RGB", (48, 64), "red"), "JPEG", exif=exif)
+    folder.add("turned", jpeg, split="heldout")
+    folder.add("cut", jpeg[:-300])
+    with pytest.raises(DataError, match="1 fault:\n  cut: image decodes"):
+        validate()
 
 
 def test_split_depends_on_ids_and_seed_not_on_order(folder, recipe):

@@ -4,6 +4,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from uae.data.geneval import Include, Prompt
+from uae.data.starter.prompts import scene_prompts
 from uae.data.starter.scenes import draw_scene_with_masks
 from uae.data.starter.vocabulary import CLASSES, COLORS
 from uae.errors import EvaluationError
@@ -17,8 +19,7 @@ from uae.evaluation.geneval import (
     summarise,
 )
 from uae.evaluation.geneval_images import paint_folder, sample_path
-from uae.evaluation.geneval_prompts import scene_prompts
-from uae.evaluation.geneval_rules import Detection, Include, Prompt
+from uae.evaluation.geneval_rules import Detection
 
 
 class Oracle:

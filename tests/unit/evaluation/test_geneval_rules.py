@@ -2,16 +2,13 @@
 
 import pytest
 
+from uae.data.geneval import Exclude, Include, Prompt, relative_position
 from uae.evaluation.geneval_rules import (
     MAX_OBJECTS_PER_CLASS,
     Detection,
-    Exclude,
-    Include,
-    Prompt,
     judge,
     keep_objects,
     needs_color,
-    relative_position,
     with_colors,
 )
 

@@ -10,8 +10,8 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForCond
 
 from uae.errors import DataError, ModelError
 from uae.export.export_model import export_model, publish
-from uae.export.gate import Check, Decision
-from uae.export.registry import CHAMPION_KEY
+from uae.export.gate import Check, Decision, read_decision
+from uae.export.registry import CHAMPION_KEY, ChampionIdentity
 from uae.export.scores import read_unified_bench
 from uae.fingerprints import file_sha256
 from uae.models.autoencoder import AutoEncoder
@@ -20,7 +20,8 @@ from uae.models.tiny import tiny_bundle, tiny_recipe
 NO_TEXT_ENCODERS = dict.fromkeys(
     f"{kind}{number}" for kind in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")
 )
-DECISION = Decision((Check(True, "overall 81.00, required 0.00"),))
+OPPONENT = ChampionIdentity("run-0", "2026-03-04T05:06:07+00:00")
+DECISION = Decision((Check(True, "overall 81.00, required 0.00"),), OPPONENT)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def inputs(tmp_path_factory):
     return {
         "run_id": "run-1", "model": tiny_bundle(folder / "model"), "data": folder / "data",
         "unified_bench": write_bench(folder / "bench", stage=3, num_samples=2),
-        "geneval": folder / "geneval", "dpg_bench": None, "decision": DECISION, "parent": "run-0",
+        "geneval": folder / "geneval", "dpg_bench": None, "decision": DECISION,
     }  # fmt: skip
 
 
@@ -91,6 +92,8 @@ def test_card_says_scores_lineage_and_licences(exported):
         assert text in card
     assert "MIT License" in (out / "LICENSES" / "fluent-emoji-flat-MIT.txt").read_text()
     assert json.loads((out / "lineage.json").read_text()) == lineage.model_dump(mode="json")
+    assert lineage.parent == "run-0"
+    assert read_decision(out) == DECISION
 
 
 def test_export_may_be_repeated_and_is_the_same(inputs, exported, tmp_path):
@@ -116,7 +119,9 @@ def test_published_model_is_promoted_only_when_told(inputs, exported, promoted):
     out, lineage = exported
     store = RecordingStore()
     scores = read_unified_bench(inputs["unified_bench"])
-    publication = publish(store, out, lineage, unified_bench=scores, promoted=promoted)
+    publication = publish(
+        store, out, lineage, unified_bench=scores, opponent=None, promoted=promoted
+    )
     assert publication.prefix == "models/run-1"
     assert store.folders == {"models/run-1": out}
     assert (CHAMPION_KEY in store.objects) is promoted
@@ -127,6 +132,9 @@ class RecordingStore:
 
     def __init__(self):
         self.objects, self.folders = {}, {}
+
+    def exists(self, key):
+        return key in self.objects
 
     def put_folder(self, folder, prefix):
         self.folders[prefix] = folder

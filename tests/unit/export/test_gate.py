@@ -2,8 +2,9 @@ import pytest
 
 from uae.errors import DataError
 from uae.export.gate import Check, Decision, decide, read_decision
+from uae.export.registry import Champion, ChampionIdentity
 from uae.export.scores import SlotScore, UnifiedBenchScores
-from uae.recipe import load_recipe
+from uae.recipe_files import load_recipe
 
 RECIPE = load_recipe("starter")
 REWARD = RECIPE.generation_for_understanding.rewards.scorer
@@ -20,6 +21,14 @@ def scores(reward=80.0, longclip=80.0, ssl=80.0, *, text=0.5, data="r1", seed=0)
         interval=(0, 100), slots=slots, caption_words=9, attribute_recall=0.5, text_fidelity=text,
         repetition=0, num_samples=64, judges={"clip": "sha"}, prompts={"data_revision": data},
         settings={"seed": seed, "temperature": 0.0},
+    )  # fmt: skip
+
+
+def champion(*args, **kwargs):
+    return Champion(
+        run_id="run-0", model_prefix="models/run-0", promoted_at="2026-03-04",
+        recipe_name="starter", recipe_sha256="0", data_revision="r1", code_version="0.1.0",
+        parent=None, unified_bench=scores(*args, **kwargs),
     )  # fmt: skip
 
 
@@ -57,7 +66,23 @@ def test_gain_over_stage_1_is_the_recipe_s_choice():
 def test_slots_of_the_reward_alone_decide_nothing():
     only = scores().model_copy(update={"slots": {"clip": scores().slots["clip"]}})
     decision = decide(RECIPE, stage_1=only, candidate=only, champion=None)
-    assert decision.reasons == [f"slots not judged by the reward's scorer {REWARD!r}: none"]
+    assert decision.reasons == [
+        f"slots not judged by a scorer that gave a loss or reward ({REWARD}): none"
+    ]
+
+
+def test_scorer_of_another_stage_is_not_held_out():
+    ufg = RECIPE.understanding_for_generation
+    rewards = ufg.rewards.model_copy(update={"scorer": "/weights/scorers/longclip"})
+    recipe = RECIPE.model_copy(
+        update={"understanding_for_generation": ufg.model_copy(update={"rewards": rewards})}
+    )
+    assert recipe.training_scorers == {REWARD, "longclip"}
+    assert "longclip" in RECIPE.heldout_slots
+    assert "longclip" not in recipe.heldout_slots
+    before, after = scores(longclip=60, ssl=70), scores(longclip=90, ssl=60)
+    assert decide(RECIPE, stage_1=before, candidate=after, champion=None).promote
+    assert not decide(recipe, stage_1=before, candidate=after, champion=None).promote
 
 
 @pytest.mark.parametrize(("text", "promoted"), [(0.46, True), (0.44, False)])
@@ -79,7 +104,7 @@ def test_unknown_text_is_not_checked():
 def test_one_held_out_slot_may_not_fall_behind_the_champion():
     # The mean of the two held-out slots rises, one of them loses 2 points, 1 is allowed.
     decision = decide(
-        RECIPE, stage_1=LOW, candidate=scores(80, 84, 78), champion=scores(80, 80, 80)
+        RECIPE, stage_1=LOW, candidate=scores(80, 84, 78), champion=champion(80, 80, 80)
     )
     assert decision.reasons == [
         "dinov2 (ssl) against the champion: 80.00 to 78.00 (-2.00), allowed drop 1.00"
@@ -89,7 +114,7 @@ def test_one_held_out_slot_may_not_fall_behind_the_champion():
 def test_tolerances_do_not_add_up_over_nights():
     # Each slot is within its tolerance, and the means are not: no walking downhill.
     decision = decide(
-        RECIPE, stage_1=LOW, candidate=scores(79.5, 79.5, 79.5), champion=scores(80, 80, 80)
+        RECIPE, stage_1=LOW, candidate=scores(79.5, 79.5, 79.5), champion=champion(80, 80, 80)
     )
     assert not decision.promote
     assert len(decision.reasons) == 2
@@ -97,16 +122,21 @@ def test_tolerances_do_not_add_up_over_nights():
 
 def test_champion_may_have_another_seed_but_not_other_pictures():
     candidate = scores()
-    assert decide(RECIPE, stage_1=LOW, candidate=candidate, champion=scores(seed=1)).promote
-    decision = decide(RECIPE, stage_1=LOW, candidate=candidate, champion=scores(data="r2"))
+    same = decide(RECIPE, stage_1=LOW, candidate=candidate, champion=champion(seed=1))
+    assert same.promote
+    assert same.champion == ChampionIdentity("run-0", "2026-03-04")
+    decision = decide(RECIPE, stage_1=LOW, candidate=candidate, champion=champion(data="r2"))
     assert "differ in: pictures" in decision.reasons[0]
+    assert "make run BUCKET=other" in decision.reasons[0]
 
 
 def test_decision_survives_writing(tmp_path):
-    decision = Decision((Check(True, "a"), Check(False, "b")))
+    decision = Decision((Check(True, "a"),), ChampionIdentity("run-0", "2026")).refused("b")
     decision.write(tmp_path / "gate")
     assert read_decision(tmp_path / "gate") == decision
     assert decision.reasons == ["b"]
+    Decision((Check(True, "a"),)).write(tmp_path / "first")
+    assert read_decision(tmp_path / "first").champion is None
 
 
 def test_missing_decision_says_what_to_do(tmp_path):

@@ -2,7 +2,15 @@ import pytest
 from example_run import write_bench
 
 from uae.errors import StoreError
-from uae.export.registry import CHAMPION_KEY, Champion, promote, read_champion, read_history
+from uae.export.registry import (
+    CHAMPION_KEY,
+    Champion,
+    outdated,
+    promote,
+    read_champion,
+    read_history,
+    read_opponent,
+)
 from uae.export.scores import read_unified_bench
 
 
@@ -49,6 +57,29 @@ def test_newest_promotion_is_champion_and_history_keeps_all(champion):
     promote(store, later)
     assert read_champion(store) == later
     assert [entry.run_id for entry in read_history(store)] == ["run-1", "run-0"]
+
+
+def test_opponent_is_the_champion_or_the_one_that_the_run_itself_replaced(champion):
+    store = DictStore()
+    assert read_opponent(store, "run-2") is None
+    promote(store, champion)
+    assert read_opponent(store, "run-1") is None
+    assert read_opponent(store, "run-2") == champion
+    promote(store, champion.model_copy(update={"run_id": "run-2", "parent": "run-1"}))
+    assert read_opponent(store, "run-2") == champion
+
+
+def test_decision_counts_while_its_champion_is_the_champion(champion):
+    store = DictStore()
+    assert outdated(store, "run-2", None) is None
+    promote(store, champion)
+    assert outdated(store, "run-2", champion.identity) is None
+    assert outdated(store, "run-1", None) is None, "the run itself, cut off after its promotion"
+    assert "compared with champion none, by now the champion is run-1 (promoted" in outdated(
+        store, "run-2", None
+    )
+    promote(store, champion.model_copy(update={"promoted_at": "2026-03-06T05:06:07+00:00"}))
+    assert "promoted 2026-03-06" in outdated(store, "run-2", champion.identity)
 
 
 def test_promotion_may_be_repeated(champion):

@@ -2,7 +2,9 @@
 
 import io
 from collections import deque
+from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from uae.launch import events
@@ -11,10 +13,15 @@ from uae.launch.events import emit, parse_event
 from uae.launch.tee import Tee
 
 
+def run_console(log, screen, *, on_fault=lambda: None):
+    terminal = Console(file=screen, width=60)
+    return RunConsole(log, 14, terminal, on_output=lambda: None, on_fault=on_fault)
+
+
 def shown(text: str) -> tuple[str, str]:
     """Return what is shown of a pipeline's output, and what is logged."""
     screen, log = io.StringIO(), io.StringIO()
-    console = RunConsole(log, 14, Console(file=screen, width=60), lambda: None)
+    console = run_console(log, screen)
     with console.shown():
         console.write(text)
     return screen.getvalue(), log.getvalue()
@@ -47,11 +54,23 @@ def test_progress_of_the_running_stage_is_shown():
 
 def test_a_line_may_arrive_in_pieces():
     screen, log = io.StringIO(), io.StringIO()
-    console = RunConsole(log, 14, Console(file=screen), lambda: None)
+    console = run_console(log, screen)
     for piece in ("    ", '@uae {"kind": "failed", "st', 'ep": "gate", "seconds": 1}', "\n"):
         console.write(piece)
     assert "[ 1/14] gate" in screen.getvalue()
     assert "failed" in screen.getvalue()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as on Linux")
+def test_log_on_a_full_disk_ends_the_step_before_the_error_is_raised():
+    killed = []
+    log = open("/dev/full", "w", 1, encoding="utf-8")  # noqa: SIM115 - its close fails too
+    console = run_console(log, io.StringIO(), on_fault=lambda: killed.append(True))
+    with pytest.raises(OSError, match="No space left"):
+        console.write("a line\n")
+    assert killed
+    with pytest.raises(OSError, match="No space left"):
+        log.close()
 
 
 def test_lines_that_only_look_like_events_are_text():

@@ -1,6 +1,7 @@
 """A step's life and death beside the command that runs it, with real processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,20 @@ def test_usage_counts_children_and_earlier_executions(tmp_path: Path):
     assert usage.wall_seconds > 100
     with Usage(path) as again:
         assert again.peak_memory_bytes == usage.peak_memory_bytes
+
+
+def test_usage_survives_a_file_that_cannot_be_written(tmp_path: Path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with Usage(folder / "usage.json") as usage:
+        shutil.rmtree(folder)
+        usage.peak_memory_bytes = 0
+        deadline = time.monotonic() + 20
+        while not usage.peak_memory_bytes and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert usage.peak_memory_bytes > 0, "the sampler still runs"
+        time.sleep(0.6)
+    assert not folder.exists()
 
 
 def test_lock_names_its_holder_and_is_free_again(tmp_path: Path):

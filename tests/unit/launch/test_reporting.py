@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from uae.data.starter.vocabulary import STARTER_WEIGHTS
 from uae.launch.reporting import describe_run, fail_unfinished, fetch_run, read_records
 from uae.launch.validation import settle_recipe
-from uae.recipe import dump_recipe, load_recipe
+from uae.recipe_files import dump_recipe, load_recipe
 from uae.store.embedded import EmbeddedStore
 
 
@@ -67,6 +68,7 @@ def test_run_that_failed_at_once_can_be_described(tmp_path):
 def test_settled_recipe_holds_the_runs_own_choices():
     starter = load_recipe("starter")
     assert settle_recipe("starter") == settle_recipe(dump_recipe(starter)) == starter
-    settled = settle_recipe("starter", seed=5, base_model="/weights")
-    assert (settled.seed, settled.models.base) == (5, "/weights")
+    base = str(STARTER_WEIGHTS / "autoencoder")
+    settled = settle_recipe("starter", seed=5, base_model=base)
+    assert (settled.seed, settled.models.base) == (5, base)
     assert settle_recipe("starter", seed=0).seed == 0

@@ -3,7 +3,6 @@ import torch
 
 from uae.rewards.guards import (
     length_penalty,
-    num_words,
     repetition,
     repetition_penalty,
     transcription_penalty,
@@ -16,9 +15,11 @@ def test_length_is_free_up_to_the_limit_and_then_relative_to_it():
     torch.testing.assert_close(penalties, torch.tensor([0.0, 0.0, 1.0]))
 
 
-def test_words_stand_between_white_space():
-    assert num_words("  a  red\ncat ") == 3
-    assert num_words("") == 0
+def test_length_of_a_chinese_caption_counts_its_characters():
+    penalties = length_penalty(
+        ["一只红色的猫。", "两只红色的猫和三只狗"], base_words=2.5, max_ratio=2
+    )
+    torch.testing.assert_close(penalties, torch.tensor([1 / 5, 1.0]))
 
 
 @pytest.mark.parametrize("wrong", [{"base_words": 0.0}, {"max_ratio": 0.0}])
@@ -57,6 +58,9 @@ def test_transcription_needs_the_truth_of_every_picture():
         ("topleft topleft topleft topleft", 3 / 4),
         ("a b c d a b c d", 1 / 8),  # the last word completes a phrase said before
         ("Cat cat", 1 / 2),
+        ("一只红色的猫在左上角", 0.0),
+        ("红猫、红猫、红猫、红猫", 3 / 8),  # four characters are a phrase
+        ("猫、猫、猫、猫", 3 / 4),
     ],
 )
 def test_repetition_matches_hand_calculation(caption, share):

@@ -140,7 +140,7 @@ def test_guidance_uses_the_empty_captions_condition(world, tmp_path):
         rollout={"guidance_scale": 2.0},
         early_stopping={"every": 1, "patience": 2, "num_samples": 2},
     )
-    assert "heldout/reward" in train(UFG, recipe, world, tmp_path / "out")
+    assert "set_aside/reward" in train(UFG, recipe, world, tmp_path / "out")
 
 
 def test_picture_size_that_the_decoder_cannot_draw_is_an_error(world, tmp_path):

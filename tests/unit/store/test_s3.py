@@ -1,10 +1,11 @@
 import json
+import traceback
 
 import pytest
 
 from uae.data.validate import validate_data
 from uae.errors import DataError, StoreError
-from uae.recipe import load_recipe
+from uae.recipe_files import load_recipe
 from uae.store.faults import Backoff
 from uae.store.s3 import MissingObject, Store, parse_endpoint, parse_uri
 
@@ -208,12 +209,14 @@ def test_endpoint(endpoint, result):
         "http://host:port",
         "http://host:99999",
         "http://user:secret@host",
+        "https://key:secret@host:99999",
+        "https://key:secret/@host",
     ],
 )
 def test_bad_endpoint_is_refused(endpoint):
     with pytest.raises(StoreError, match="bad store endpoint") as error:
         parse_endpoint(endpoint)
-    assert "secret" not in str(error.value)
+    assert "secret" not in "".join(traceback.format_exception(error.value))
 
 
 def test_uri():

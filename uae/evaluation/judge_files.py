@@ -1,0 +1,61 @@
+"""Where the benchmarks' scorers and judges lie, by their files alone; torch is not imported."""
+
+from pathlib import Path
+
+from uae.errors import ModelError
+from uae.rewards.scorer_files import CONFIG_FILE, find_scorer, scorer_folder
+
+EFFICIENTNET = "efficientnet-lite0"  # its weights come in a package
+JUDGE_FILE = "judge.json"  # {"kind": "artwork-reader"}; absent beside a transformers model
+_TRANSFORMERS_CONFIG = "config.json"
+_PROCESSOR_CONFIG = "preprocessor_config.json"
+
+
+def find_slot_scorer(name: str, weights_root: Path) -> Path | None:
+    """Return the folder of the scorer that a slot of Unified-Bench names.
+
+    None for `efficientnet-lite0`, which needs no folder.
+
+    Raises:
+        ModelError: If there is none or a file is missing, naming the scorers there are.
+    """
+    if name == EFFICIENTNET:
+        return None
+    folder = scorer_folder(name, weights_root)
+    if is_transformers(folder):
+        if not (folder / _PROCESSOR_CONFIG).is_file():
+            raise ModelError(f"scorer {name!r}: {folder} lacks {_PROCESSOR_CONFIG}")
+        return folder
+    if (folder / CONFIG_FILE).is_file():
+        return find_scorer(name, weights_root)
+    files = (_TRANSFORMERS_CONFIG, CONFIG_FILE)
+    known = {path.parent.name for file in files for path in weights_root.glob(f"scorers/*/{file}")}
+    raise ModelError(
+        f"scorer {name!r}: {folder} has neither {files[0]} nor {files[1]}; give a name among "
+        f"{[*sorted(known), EFFICIENTNET]} or a folder in the layout of transformers or open_clip"
+    )
+
+
+def is_transformers(folder: Path) -> bool:
+    """Return whether transformers' `save_pretrained` wrote a scorer's folder, not open_clip."""
+    return (folder / _TRANSFORMERS_CONFIG).is_file()
+
+
+def check_detector(folder: Path) -> None:
+    """Refuse a folder that holds no detector.
+
+    Raises:
+        ModelError: Naming the file that is missing.
+    """
+    if not (folder / _TRANSFORMERS_CONFIG).is_file():
+        raise ModelError(f"no detector in {folder}: it needs config.json and its weights")
+
+
+def check_judge(folder: Path) -> None:
+    """Refuse a folder that holds no yes/no judge.
+
+    Raises:
+        ModelError: Naming the files of which one is needed.
+    """
+    if not any((folder / file).is_file() for file in (JUDGE_FILE, _TRANSFORMERS_CONFIG)):
+        raise ModelError(f"no judge in {folder}: it needs {JUDGE_FILE}, or config.json and weights")

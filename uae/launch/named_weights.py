@@ -1,0 +1,54 @@
+"""What a recipe names must exist: base weights, scorers and judges, looked up by their files.
+
+It takes no time and no torch. What is missing would else be found out after hours of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from uae.errors import ModelError, RecipeError
+from uae.evaluation.judge_files import check_detector, check_judge, find_slot_scorer
+from uae.models.bundle import read_info, resolve_base
+from uae.recipe import Recipe
+from uae.rewards.scorer_files import find_scorer
+
+
+def check_named_weights(recipe: Recipe) -> None:
+    """Refuse a recipe that names weights which do not exist.
+
+    Raises:
+        RecipeError: Naming every key whose weights are missing, and the file that is.
+    """
+    try:
+        base = resolve_base(recipe.models.base)
+        read_info(base)
+    except ModelError as error:
+        raise RecipeError(str(error)) from error
+    faults = []
+    for key, check in _checks(recipe, base.parent):
+        try:
+            check()
+        except ModelError as error:
+            faults.append(f"  {key}: {error}")
+    if faults:
+        raise RecipeError("the recipe needs weights that are not there:\n" + "\n".join(faults))
+
+
+def _checks(recipe: Recipe, root: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield what needs weights, a key of the recipe or a benchmark, and how to look for them."""
+    gfu, ufg = recipe.generation_for_understanding, recipe.understanding_for_generation
+    scorers = {
+        "cold_start.scorer": recipe.cold_start.scorer,
+        "generation_for_understanding.rewards.scorer": gfu.rewards.scorer,
+        "understanding_for_generation.rewards.scorer": ufg.rewards.scorer,
+        "the colours of GenEval": "clip",
+    }
+    for key, name in scorers.items():
+        yield key, partial(find_scorer, name, root)
+    for slot, name in recipe.evaluation.slots.items():
+        yield f"evaluation.slots.{slot}", partial(find_slot_scorer, name, root)
+    yield "GenEval", partial(check_detector, root / "detector")
+    yield "DPG-Bench", partial(check_judge, root / "judge")
