@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from uae.base_weights import card, decoder, encoder, scorers, segmenter, ssl, vae
+from uae.base_weights import card, decoder, encoder, judge, scorers, segmenter, ssl, vae
 from uae.data.starter.vocabulary import STARTER_WEIGHTS
 from uae.evaluation.scorers import EFFICIENTNET
 
@@ -28,7 +28,7 @@ def main() -> None:
     for name in ("clip", "longclip"):
         scorers.train_clip(name, WORK)
         figures[name] = scorers.publish(name, WORK, STARTER_WEIGHTS)
-    for module in (ssl, segmenter):
+    for module in (ssl, segmenter, judge):
         module.train(WORK)
         figures[module.NAME] = module.publish(WORK, STARTER_WEIGHTS)
     figures[EFFICIENTNET] = scorers.publish_pretrained_figures(STARTER_WEIGHTS)

@@ -14,6 +14,7 @@ SHIPPED = {  # folder with metrics.json -> what it is
     "scorers/longclip": "open_clip, other seed, complete captions: held out from the reward",
     "scorers/ssl": "transformers ViT, trained without captions: held out from the reward",
     "detector": "transformers SegFormer, connected regions: GenEval's detector",
+    "judge": "transformers Qwen2.5-VL: answers DPG-Bench's questions with yes or no",
 }
 HEAD = """# Card of the starter base weights
 
@@ -29,9 +30,6 @@ attributes that captions mention, and of what they state, the share that is true
 it learnt to be terse). Decoder: share of
 objects whose class, colour, size are right at their place, read by comparison with the artwork
 (`uae/data/starter/reader.py`), no learned model involved.
-
-DPG-Bench's starter judge is that same reader: of the learned judges tried so far none answered
-well enough (best: 70 % right on unseen scenes, where half is chance) to be shipped.
 """
 
 

@@ -27,8 +27,7 @@ from uae.evaluation.dpg_rules import (
     lose_first_question,
     score_item,
 )
-from uae.evaluation.judge import Judge
-from uae.evaluation.judge_loading import load_judge
+from uae.evaluation.judge import Judge, QwenJudge
 from uae.evaluation.pictures import Pixels, cut_grid, make_grid, read_png, write_png
 from uae.evaluation.results import generation_settings, write_results
 from uae.evaluation.self_test import SelfTest
@@ -65,7 +64,7 @@ def evaluate(recipe: Recipe, data: Path, model: Path, out: Path) -> dict[str, An
     items = scene_items(benchmark.scenes, settings.dpg_prompts)
     scenes = [facts for _, facts in benchmark.scenes[: settings.dpg_prompts]]
     with exact_numerics(recipe.models) as device:
-        judge = load_judge(weights_root(recipe.models.base) / "judge", device=device)
+        judge = QwenJudge.load(weights_root(recipe.models.base) / "judge", device=device)
         check = self_test(judge, scenes, seed=recipe.seed, batch_size=settings.batch_size)
         check.require(settings.min_self_test_accuracy)
         write_items(items, out / "prompts.csv")

@@ -6,7 +6,6 @@ from uae.errors import ModelError
 from uae.rewards.scorer_files import CONFIG_FILE, find_scorer, scorer_folder
 
 EFFICIENTNET = "efficientnet-lite0"  # its weights come in a package
-JUDGE_FILE = "judge.json"  # {"kind": "artwork-reader"}; absent beside a transformers model
 _TRANSFORMERS_CONFIG = "config.json"
 _PROCESSOR_CONFIG = "preprocessor_config.json"
 
@@ -55,7 +54,7 @@ def check_judge(folder: Path) -> None:
     """Refuse a folder that holds no yes/no judge.
 
     Raises:
-        ModelError: Naming the files of which one is needed.
+        ModelError: Naming the file that is missing.
     """
-    if not any((folder / file).is_file() for file in (JUDGE_FILE, _TRANSFORMERS_CONFIG)):
-        raise ModelError(f"no judge in {folder}: it needs {JUDGE_FILE}, or config.json and weights")
+    if not (folder / _TRANSFORMERS_CONFIG).is_file():
+        raise ModelError(f"no judge in {folder}: it needs config.json and its weights")

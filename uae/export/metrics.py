@@ -64,6 +64,8 @@ class Metrics(Section):
     recipe: str
     seed: int | None
     seconds: dict[str, float]
+    import_seconds: float
+    outside_steps_seconds: float | None
     wall_seconds: float | None
     peak_memory_bytes: int | None
     stages: dict[str, StageMetrics]
@@ -100,6 +102,8 @@ def collect_metrics(run: RunFolder) -> Metrics:
         recipe=run.info["recipe_name"],
         seed=run.recipe.seed if run.recipe else None,
         seconds=seconds,
+        import_seconds=sum(record.import_seconds for record in run.records.values()),
+        outside_steps_seconds=None,
         wall_seconds=run.info.get("wall_seconds"),
         peak_memory_bytes=run.info.get("peak_memory_bytes"),
         stages=_stages(run),

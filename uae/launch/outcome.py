@@ -44,6 +44,9 @@ def finish_metrics(folder: Path, usage: Usage, records: list[dict[str, Any]]) ->
     for record in records:
         if record["seconds"] is not None:
             values["seconds"][record["step"]] = record["seconds"]
+    values["import_seconds"] = round(sum(record["import_seconds"] for record in records), 1)
+    inside = sum(values["seconds"].values())
+    values["outside_steps_seconds"] = round(values["wall_seconds"] - inside, 1)
     with replaced_file(path) as fresh:
         fresh.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
@@ -96,7 +99,12 @@ def summarise(folder: Path) -> str:
     lines.append(f"  gate: {gate['decision']}")
     if gate["decision"] == "reject":
         lines += [f"    {reason}" for reason in gate["reasons"]]
-    lines.append(f"  {values['wall_seconds']:.0f} s, {gibibytes:.1f} GiB at most")
+    wall = values["wall_seconds"]
+    lines.append(
+        f"  {wall:.0f} s, of that {values['import_seconds'] / wall:.1%} imports and "
+        f"{values['outside_steps_seconds'] / wall:.1%} outside the steps (kfp, processes, store); "
+        f"{gibibytes:.1f} GiB at most"
+    )
     lines.append(f"model:  {folder / 'model'}")
     lines.append(f"report: {folder / 'report.html'}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The shipped scorers and detector do what their card says, on a few unseen scenes."""
+"""The shipped scorers, detector and judge do what their card says, on a few unseen scenes."""
 
 import json
 import random
@@ -11,6 +11,8 @@ from uae.base_weights.scorer_measures import draw, heldout_scenes
 from uae.base_weights.variants import change_attributes
 from uae.data.starter.vocabulary import STARTER_WEIGHTS
 from uae.evaluation.detector_loading import load_detector
+from uae.evaluation.dpg_bench import self_test
+from uae.evaluation.judge import QwenJudge
 from uae.evaluation.pictures import to_pixels
 from uae.evaluation.scorers import load_scorer_slot
 
@@ -19,6 +21,7 @@ BUDGET_BYTES = {
     "scorers/longclip": 1.1e6,
     "scorers/ssl": 0.75e6,
     "detector": 1.7e6,
+    "judge": 4.1e6,
 }
 
 
@@ -55,6 +58,12 @@ def test_detector_finds_most_objects_and_little_else():
                 right += 1
     assert right / total > 0.85
     assert right / detected > 0.85
+
+
+def test_judge_answers_most_questions_rightly():
+    judge = QwenJudge.load(STARTER_WEIGHTS / "judge")
+    scenes = heldout_scenes(16, seed=3)
+    assert self_test(judge, scenes, seed=0, batch_size=64).accuracy > 0.85
 
 
 @pytest.mark.parametrize(("name", "budget"), BUDGET_BYTES.items())

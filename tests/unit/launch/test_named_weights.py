@@ -22,7 +22,7 @@ def base(tmp_path):
     files = [f"autoencoder/{name}" for name in REQUIRED]
     files += [f"scorers/{name}/{file}" for name in ("clip", "longclip") for file in OPEN_CLIP]
     files += [f"scorers/ssl/{file}" for file in TRANSFORMERS]
-    files += ["detector/config.json", "judge/judge.json"]
+    files += ["detector/config.json", "judge/config.json"]
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
@@ -76,7 +76,7 @@ def test_misspelt_name_is_named_with_its_key(before, after, says):
         ("scorers/clip/open_clip_model.safetensors", "the colours of GenEval: scorer 'clip'"),
         ("scorers/ssl/preprocessor_config.json", r"slots\.dinov2: .*lacks preprocessor_config"),
         ("detector/config.json", "GenEval: no detector in"),
-        ("judge/judge.json", "DPG-Bench: no judge in"),
+        ("judge/config.json", "DPG-Bench: no judge in"),
     ],
 )
 def test_missing_file_is_named(base, missing, says):

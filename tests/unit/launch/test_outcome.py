@@ -80,6 +80,8 @@ def test_summary_shows_scores_gate_cost_and_places(tmp_path):
         "stages": {"cold_start": {"unified_bench": bench}},
         "gate": {"decision": "reject", "reasons": ["overall 81.50, required 85.00"]},
         "wall_seconds": 61.2,
+        "import_seconds": 6.12,
+        "outside_steps_seconds": 3.06,
         "peak_memory_bytes": 3 * 2**30,
     }
     (tmp_path / "metrics.json").write_text(json.dumps(values))
@@ -89,7 +91,7 @@ def test_summary_shows_scores_gate_cost_and_places(tmp_path):
         "81.50",
         "[80.10, 82.90]",
         "gate: reject\n    overall 81.50, required 85.00\n",
-        "61 s",
+        "61 s, of that 10.0% imports and 5.0% outside the steps",
         "3.0 GiB",
     ):
         assert part in text
