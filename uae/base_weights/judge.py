@@ -12,8 +12,9 @@ import json
 import random
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +68,7 @@ SETTINGS = TrainerSettings(
     num_steps=2_400, learning_rate=1e-3, warmup_steps=50, ema_decay=0.995, bf16=False
 )
 REFINE = replace(SETTINGS, num_steps=2_000, learning_rate=7e-4)
+COUNT = replace(SETTINGS, num_steps=700, learning_rate=5e-4, warmup_steps=20)
 
 
 class Questions(NamedTuple):
@@ -124,17 +126,38 @@ def ask(
     return claims + _some(elsewhere, num_questions - len(claims), rng)
 
 
+def ask_with_counts(
+    facts: SceneFacts, other: SceneFacts, num_questions: int, rng: random.Random
+) -> list[Claim]:
+    """Draw claims as `ask` does, half of them about numbers where several of a class are there."""
+    true = [claim for claim in true_claims(facts) if claim.kind == "count"]
+    if not true:
+        return ask(facts, other, num_questions, rng)
+    names = sorted({thing.name for thing in facts.objects})
+    false = [Claim("count", value, name) for value in VALUES["count"] for name in names]
+    false = [claim for claim in false if not claim.holds(facts)]
+    quarter = num_questions // 4
+    counts = _some(true, quarter, rng) + _some(false, quarter, rng)
+    return counts + ask(facts, other, num_questions - len(counts), rng)
+
+
 def draw_questions(
-    images: NDArray[np.uint8], facts: Sequence[SceneFacts], seed: int, step: int
+    images: NDArray[np.uint8],
+    facts: Sequence[SceneFacts],
+    seed: int,
+    step: int,
+    several: Sequence[int] = (),
 ) -> Questions:
-    """Draw the step's questions."""
+    """Draw the step's questions; half of its pictures out of `several`, where that is given."""
     rng = random.Random(derive_seed(seed, "judge-batch", step))
-    chosen = rng.sample(range(len(facts)), NUM_PICTURES)
+    chosen = rng.sample(several, NUM_PICTURES // 2) if several else []
+    chosen += rng.sample(range(len(facts)), NUM_PICTURES - len(chosen))
     pixels = augment(to_pixels(images[chosen]), make_generator(seed, "judge-augment", step))
     claims: list[Claim] = []
     for index in chosen:
         other = facts[rng.randrange(len(facts))]
-        claims += ask(facts[index], other, QUESTIONS_PER_PICTURE, rng)
+        draw = ask_with_counts if several else ask
+        claims += draw(facts[index], other, QUESTIONS_PER_PICTURE, rng)
     picture_of = [n // QUESTIONS_PER_PICTURE for n in range(len(claims))]
     truth = [c.holds(facts[chosen[p]]) for c, p in zip(claims, picture_of, strict=True)]
     subjects = [
@@ -151,8 +174,10 @@ def train(work: Path) -> None:
     head = SubjectHead(model, model.config.text_config.hidden_size)
     yes, no = answer_ids(tokenizer)
 
-    def loss_at(step: int) -> Tensor:
-        asked = draw_questions(images, facts, SEED, step)
+    several = [n for n, f in enumerate(facts) if any(c.kind == "count" for c in true_claims(f))]
+
+    def loss_at(step: int, counting: bool) -> Tensor:
+        asked = draw_questions(images, facts, SEED, step, several if counting else ())
         texts = [claim.question for claim in asked.claims]
         inputs = build_questions(tokenizer, processor, asked.pictures, texts, asked.picture_of)
         answers = torch.tensor([yes if true else no for true in asked.truth])
@@ -160,17 +185,23 @@ def train(work: Path) -> None:
         return loss + SUBJECT_WEIGHT * head.loss(asked.subjects)
 
     first = 0
-    for phase, settings in (("learn", SETTINGS), ("refine", REFINE)):
+    for phase, settings in (("learn", SETTINGS), ("refine", REFINE), ("count", COUNT)):
         run_training(
             f"{NAME}/{phase}",
             work / NAME / phase,
             modules={"judge": model, "head": head},
-            loss_fn=lambda step, first=first: loss_at(first + step),  # type: ignore[misc]
+            loss_fn=partial(_shifted, loss_at, first, phase == "count"),
             settings=settings,
             checkpoint_every=300,
             validate=lambda: measure(QwenJudge(model, tokenizer, processor, identity={})),
         )
         first += settings.num_steps
+
+
+def _shifted(
+    loss_at: Callable[[int, bool], Tensor], first: int, counting: bool, step: int
+) -> Tensor:
+    return loss_at(first + step, counting)
 
 
 def measure(judge: QwenJudge, *, num_scenes: int = 100, seed: int = 0) -> dict[str, float]:
@@ -198,7 +229,7 @@ def publish(work: Path, weights: Path) -> dict[str, float]:
     """Write the latest checkpoint in 16 bit to `weights`/judge; return its held-out figures."""
     model, tokenizer, processor = build_judge()
     head = SubjectHead(model, model.config.text_config.hidden_size)
-    load_trained(work / NAME / "refine", {"judge": model, "head": head})
+    load_trained(work / NAME / "count", {"judge": model, "head": head})
     out, partial = weights / NAME, weights / f"{NAME}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     model.half().save_pretrained(partial)

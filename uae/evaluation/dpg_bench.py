@@ -41,6 +41,7 @@ from uae.training.numerics import exact_numerics
 PROTOCOL = "dpg-bench"
 VERSION = 1
 NUM_CROPS = 4
+SELF_TEST_SCENES = 64  # at least, where there are as many: some kinds of question are rare
 
 
 def evaluate(recipe: Recipe, data: Path, model: Path, out: Path) -> dict[str, Any]:
@@ -62,7 +63,8 @@ def evaluate(recipe: Recipe, data: Path, model: Path, out: Path) -> dict[str, An
     settings = recipe.evaluation
     benchmark = load_benchmark_scenes(data)
     items = scene_items(benchmark.scenes, settings.dpg_prompts)
-    scenes = [facts for _, facts in benchmark.scenes[: settings.dpg_prompts]]
+    num_known = max(settings.dpg_prompts, SELF_TEST_SCENES)
+    scenes = [facts for _, facts in benchmark.scenes[:num_known]]
     with exact_numerics(recipe.models) as device:
         judge = QwenJudge.load(weights_root(recipe.models.base) / "judge", device=device)
         check = self_test(judge, scenes, seed=recipe.seed, batch_size=settings.batch_size)
