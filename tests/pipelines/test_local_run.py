@@ -52,9 +52,9 @@ def processes_of(root):
 
 
 def step_of(root):
-    """Return the Python process of the step that runs."""
-    steps = [p for p in processes_of(root) if "executor_main" in " ".join(p.cmdline())]
-    return max(steps, key=lambda p: p.create_time())  # the shell above it is older
+    """Return the Python process of the step that runs, not the shell above it."""
+    steps = [p for p in processes_of(root) if "kfp.dsl.executor_main" in p.cmdline()]
+    return max(steps, key=lambda p: p.create_time())
 
 
 def wait_until(condition, *, seconds, what):
