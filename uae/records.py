@@ -152,9 +152,7 @@ class Step:
             artifact, key = self.outputs[name], f"{self.prefix('artifacts')}/{name}"
             path = Path(artifact.path)
             path.parent.mkdir(parents=True, exist_ok=True)
-            if (
-                path.is_dir()
-            ):  # left by an execution that was killed after it had stored its outputs
+            if path.is_dir():  # left by an execution killed after it had stored its outputs
                 shutil.rmtree(path)
             if self.store.exists(f"{key}/MANIFEST.json"):
                 self.store.get_folder(key, path)

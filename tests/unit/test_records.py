@@ -3,29 +3,17 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from artifact_place import Place
 
 from uae.errors import DataError, StoreError
 from uae.launch.location import RunLocation, run_location
 from uae.records import step
 from uae.store.embedded import EmbeddedStore
 from uae.store.s3 import Store
-
-
-@dataclass
-class Place:
-    """Stands where a pipeline's artifact stands: a path and facts."""
-
-    path: str
-    uri: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    def log_metric(self, metric: str, value: float) -> None:
-        self.metadata[metric] = value
 
 
 @pytest.fixture(scope="module")

@@ -193,7 +193,7 @@ def early_stopping_measure(
         rewards = judge.rewards(book.of(indices), indices, images, "heldout")
         return {
             SET_ASIDE_REWARD: rewards.total_N.mean().item(),
-            "heldout/caption_words": book.mean_words(),
+            "set_aside/caption_words": book.mean_words(),
         }
 
     return measure

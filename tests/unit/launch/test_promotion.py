@@ -1,11 +1,11 @@
 """Two runs and one champion: gate and export as steps, on a real embedded store."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from artifact_place import Place
 from example_run import write_bench, write_json
 
 from uae.export.metrics import collect_metrics
@@ -18,18 +18,6 @@ from uae.recipe_files import dump_recipe, load_recipe
 from uae.store.embedded import EmbeddedStore
 
 RECIPE = dump_recipe(load_recipe("starter"))
-
-
-@dataclass
-class Place:
-    """Stands where a pipeline's artifact stands: a path and facts."""
-
-    path: str
-    uri: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    def log_metric(self, metric: str, value: float) -> None:
-        self.metadata[metric] = value
 
 
 class Run:
