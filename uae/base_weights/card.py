@@ -16,6 +16,7 @@ SHIPPED = {  # folder with metrics.json -> what it is
     "detector": "transformers SegFormer, connected regions: GenEval's detector",
     "judge": "transformers Qwen2.5-VL: answers DPG-Bench's questions with yes or no",
 }
+PRETRAINED = "scorers/efficientnet-lite0"
 HEAD = """# Card of the starter base weights
 
 Small models of the same classes as at full scale, trained from nothing on scenes composed from
@@ -27,9 +28,9 @@ than these.
 
 All figures are measured on compositions that no model was trained on. Captioner: share of true
 attributes that captions mention, and of what they state, the share that is true ("see" is before
-it learnt to be terse). Decoder: share of
-objects whose class, colour, size are right at their place, read by comparison with the artwork
-(`uae/data/starter/reader.py`), no learned model involved.
+it learnt to be terse). Decoder: share of objects whose class, colour, size are right at their
+place, read by comparison with the artwork (`uae/data/starter/reader.py`), no learned model
+involved.
 """
 
 
@@ -49,6 +50,10 @@ def write(weights: Path) -> None:
             continue
         parts.append(f"\n## {name}\n\n{what}; {_megabytes(weights / name):.1f} MB.\n")
         parts.append(_table(json.loads(path.read_text(encoding="utf-8"))))
+    pretrained = weights / f"{PRETRAINED}.metrics.json"
+    if pretrained.exists():
+        parts.append(f"\n## {PRETRAINED}\n\nImageNet weights of a package: not shipped here.\n")
+        parts.append(_table(json.loads(pretrained.read_text(encoding="utf-8"))))
     (weights / "card.md").write_text("\n".join(parts), encoding="utf-8")
 
 

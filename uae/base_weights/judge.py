@@ -12,7 +12,7 @@ import json
 import random
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -176,8 +176,8 @@ def train(work: Path) -> None:
 
     several = [n for n, f in enumerate(facts) if any(c.kind == "count" for c in true_claims(f))]
 
-    def loss_at(step: int, counting: bool) -> Tensor:
-        asked = draw_questions(images, facts, SEED, step, several if counting else ())
+    def loss_at(first: int, counting: bool, step: int) -> Tensor:
+        asked = draw_questions(images, facts, SEED, first + step, several if counting else ())
         texts = [claim.question for claim in asked.claims]
         inputs = build_questions(tokenizer, processor, asked.pictures, texts, asked.picture_of)
         answers = torch.tensor([yes if true else no for true in asked.truth])
@@ -190,18 +190,12 @@ def train(work: Path) -> None:
             f"{NAME}/{phase}",
             work / NAME / phase,
             modules={"judge": model, "head": head},
-            loss_fn=partial(_shifted, loss_at, first, phase == "count"),
+            loss_fn=partial(loss_at, first, phase == "count"),
             settings=settings,
             checkpoint_every=300,
             validate=lambda: measure(QwenJudge(model, tokenizer, processor, identity={})),
         )
         first += settings.num_steps
-
-
-def _shifted(
-    loss_at: Callable[[int, bool], Tensor], first: int, counting: bool, step: int
-) -> Tensor:
-    return loss_at(first + step, counting)
 
 
 def measure(judge: QwenJudge, *, num_scenes: int = 100, seed: int = 0) -> dict[str, float]:

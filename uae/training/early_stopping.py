@@ -18,10 +18,6 @@ class EarlyStopping:
         self.best: dict[str, Tensor] = {}
         self._without_best = 0
 
-    def is_due(self, num_updates_done: int) -> bool:
-        """Whether to measure now; the weights before the first update are measured too."""
-        return num_updates_done % self._recipe.every == 0
-
     def observe(self, reward: float, num_updates_done: int, tensors: Mapping[str, Tensor]) -> None:
         """Take note of a measurement of these tensors; they are copied when they are the best."""
         if self.best_reward is None or reward > self.best_reward:
