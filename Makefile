@@ -10,6 +10,9 @@ SEED ?=
 ENDPOINT ?=
 BUCKET ?= uae
 EFFECT ?=
+# Of torch on a few CPU cores (`uae run` gives its steps the same); results do not depend on it.
+SPEED := GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE MALLOC_TRIM_THRESHOLD_=536870912 \
+	MALLOC_TOP_PAD_=67108864 MALLOC_MMAP_THRESHOLD_=33554432
 
 .PHONY: run test lint types install install-dev chromium bench effect starter-data base-weights clean
 
@@ -17,7 +20,7 @@ run: install
 	$(BIN)/uae run $(if $(RESUME),--resume "$(RESUME)",--recipe "$(RECIPE)" --data "$(DATA)" --bucket "$(BUCKET)" $(if $(SEED),--seed "$(SEED)") $(if $(ENDPOINT),--endpoint "$(ENDPOINT)"))
 
 test: install-dev chromium
-	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q $(TESTS)
+	OMP_NUM_THREADS=2 $(SPEED) $(BIN)/python -m pytest -q $(TESTS)
 
 lint: install-dev
 	$(BIN)/ruff check .
@@ -27,10 +30,10 @@ types: install-dev
 	$(BIN)/mypy uae
 
 effect: install-dev
-	GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.effect $(EFFECT)
+	$(SPEED) $(BIN)/python -m benchmarks.effect $(EFFECT)
 
 bench: install-dev
-	$(BIN)/python benchmarks/bench.py
+	$(SPEED) $(BIN)/python benchmarks/bench.py
 
 starter-data: install-dev
 	$(BIN)/python -m uae.data.starter.build

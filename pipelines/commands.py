@@ -53,6 +53,7 @@ SPEED = {  # of torch on a few CPU cores; results do not depend on it
     "OMP_WAIT_POLICY": "PASSIVE",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 29),
     "MALLOC_TOP_PAD_": str(1 << 26),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
 }
 
 

@@ -2,17 +2,19 @@
 
 It reads the frozen encoder's hidden states of captions, mostly complete ones, and learns the
 rectified flow of the VAE's latents, and names on the way what each cell shows (`scene_maps`).
-Terse captions are among them, so that it fills in at random what it is not told. Hidden states
-and latents do not change, so both are computed once.
+Terse captions are among them, so that it fills in at random what it is not told. In a second phase
+most captions are partial: prompts by people, and GenEval's, say the colour but not the place.
+Hidden states and latents do not change, so both are computed once for a phase.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -24,7 +26,8 @@ from uae.base_weights.processes import in_processes
 from uae.base_weights.scene_maps import CellNames, scene_maps
 from uae.base_weights.scenes_pool import scene_pool
 from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
-from uae.data.starter.captions import complete_caption, terse_caption
+from uae.data.facts import SceneFacts
+from uae.data.starter.captions import complete_caption, partial_caption, terse_caption
 from uae.data.starter.scenes import Split
 from uae.flow_matching.schedule import draw_training_times
 from uae.models.autoencoder import AutoEncoder
@@ -44,7 +47,6 @@ IMAGE_SIZE = 64
 WIDTH = 160
 POOLED_WIDTH = 32
 SHIFT = 3.0
-COMPLETE_SHARE = 0.75
 EMPTY_SHARE = 0.04  # no caption at all, for classifier-free guidance
 NAMING_BLOCK = 1  # of four: the second half of the transformer is left to paint
 NAMING_WEIGHT = 0.2
@@ -56,6 +58,36 @@ SETTINGS = TrainerSettings(
     final_learning_rate=1e-5,
     ema_decay=0.998,
     bf16=True,
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the decoder reads for so many steps; the captions that are left are terse."""
+
+    name: str
+    draws: str  # the name of its random draws
+    complete_share: float
+    partial_share: float
+    settings: TrainerSettings
+
+
+PHASES = (
+    Phase("complete", NAME, 0.75, 0.0, SETTINGS),
+    Phase(
+        "partial",
+        f"{NAME}/partial",
+        0.4,
+        0.4,
+        replace(
+            SETTINGS,
+            num_steps=1_200,
+            schedule_steps=None,
+            learning_rate=4e-4,
+            warmup_steps=20,
+            final_learning_rate=5e-5,
+        ),
+    ),
 )
 
 
@@ -115,14 +147,13 @@ def assemble(
 
 
 @torch.no_grad()
-def build_pool(auto_encoder: AutoEncoder, num_scenes: int, split: Split, seed: int) -> Pool:
+def build_pool(
+    auto_encoder: AutoEncoder, phase: Phase, num_scenes: int, split: Split, seed: int
+) -> Pool:
     """Draw scenes and captions, and encode both once."""
     images, facts = scene_pool(num_scenes, seed, split=split)
     rng = random.Random(seed)
-    captions = [
-        complete_caption(f, rng) if rng.random() < COMPLETE_SHARE else terse_caption(f, rng)
-        for f in facts
-    ]
+    captions = [_caption(truth, phase, rng) for truth in facts]
     latents = torch.cat(
         [
             auto_encoder.decoder.encode_images(to_pixels(images[i : i + 128]))
@@ -140,6 +171,15 @@ def build_pool(auto_encoder: AutoEncoder, num_scenes: int, split: Split, seed: i
     return Pool(latents, hidden, lengths, scene_maps(facts), padded.bfloat16(), int(mask.sum()))
 
 
+def _caption(facts: SceneFacts, phase: Phase, rng: random.Random) -> str:
+    drawn = rng.random()
+    if drawn < phase.complete_share:
+        return complete_caption(facts, rng)
+    if drawn < phase.complete_share + phase.partial_share:
+        return partial_caption(facts, rng)
+    return terse_caption(facts, rng)
+
+
 def train(work: Path) -> None:
     """Train, or continue, transformer and connector in `work`."""
     in_processes(NUM_PROCESSES, _train_part, work)
@@ -148,32 +188,45 @@ def train(work: Path) -> None:
 def _train_part(rank: int, work: Path) -> None:
     transformer, connector = build_decoder()
     model = assemble(encoder_weights.load(work), transformer, connector, work)
-    pool = build_pool(model, POOL_SIZE, "train", derive_seed(SEED, NAME, "pool", rank))
-    judged = build_pool(model, 256, "heldout", SEED)
     transformer.requires_grad_(True)
     connector.requires_grad_(True)
     names = CellNames(transformer, NAMING_BLOCK, WIDTH)
+    modules = {"transformer": transformer, "connector": connector, "names": names}
+    for phase in PHASES:
+        _train_phase(phase, model, modules, rank, work)
+
+
+def _train_phase(
+    phase: Phase, model: AutoEncoder, modules: dict[str, nn.Module], rank: int, work: Path
+) -> None:
+    part = f"{phase.draws}/{rank}"
+    names = modules["names"]
+    assert isinstance(names, CellNames)
+
+    @cache
+    def pool() -> Pool:  # minutes: not for a phase that is complete
+        return build_pool(
+            model, phase, POOL_SIZE, "train", derive_seed(SEED, phase.draws, "pool", rank)
+        )
+
+    judged = cache(lambda: build_pool(model, phase, 256, "heldout", SEED))
 
     def loss_fn(step: int) -> Tensor:
-        part = f"{NAME}/{rank}"
         picked, generator = batch_indices(SEED, part, step, POOL_SIZE, BATCH_SIZE)
         indices = torch.from_numpy(picked)
         # In bfloat16 the fused attention's backward pass takes a third of the step on a CPU.
         with sdpa_kernel(SDPBackend.MATH):
-            flow = flow_loss(model, pool, indices, generator)
-        return flow + NAMING_WEIGHT * names.loss(pool.maps_N2HW[indices])
-
-    def validate() -> dict[str, float]:
-        return validation_losses(model, judged)
+            flow = flow_loss(model, pool(), indices, generator)
+        return flow + NAMING_WEIGHT * names.loss(pool().maps_N2HW[indices])
 
     run_training(
-        NAME,
-        work / NAME,
-        modules={"transformer": transformer, "connector": connector, "names": names},
+        f"{NAME}/{phase.name}",
+        work / NAME / phase.name,
+        modules=modules,
         loss_fn=loss_fn,
-        settings=SETTINGS,
+        settings=phase.settings,
         checkpoint_every=500,
-        validate=validate,
+        validate=lambda: validation_losses(model, judged()),
     )
 
 
@@ -217,7 +270,9 @@ def validation_losses(model: AutoEncoder, judged: Pool) -> dict[str, float]:
 def load(work: Path) -> AutoEncoder:
     """Return the auto-encoder with the latest checkpoints of all its parts."""
     transformer, connector = build_decoder()
-    load_trained(work / NAME, {"transformer": transformer, "connector": connector})
+    load_trained(
+        work / NAME / PHASES[-1].name, {"transformer": transformer, "connector": connector}
+    )
     return assemble(
         encoder_weights.load(work),
         transformer.eval().requires_grad_(False),

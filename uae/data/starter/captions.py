@@ -14,6 +14,7 @@ SIZE_CHANCE = 0.2
 PLACE_CHANCE = 0.2
 BACKGROUND_CHANCE = 0.2
 WORD_CHANCE = 0.35
+PARTIAL_CHANCE = 0.4  # that a partial caption says, of all objects at once, their colour, say
 
 
 def complete_caption(facts: SceneFacts, rng: random.Random | None = None) -> str:
@@ -43,6 +44,19 @@ def terse_caption(facts: SceneFacts, rng: random.Random) -> str:
         )
         for o in objects
     ]
+    return _join(phrases, word, background)
+
+
+def partial_caption(facts: SceneFacts, rng: random.Random) -> str:
+    """Name every object, and of colour, size and place what one asked for: all of it or none."""
+    objects = rng.sample(facts.objects, len(facts.objects))
+    word = facts.word if rng.random() < PARTIAL_CHANCE else None
+    background = facts.background if rng.random() < PARTIAL_CHANCE else None
+    color, size, place = (rng.random() < PARTIAL_CHANCE for _ in range(3))
+    alike = len(objects) > 1 and len({o.name for o in objects}) == 1
+    if alike and not (color or size or place):
+        return _join([_counted(objects, rng)], word, background)
+    phrases = [_object_phrase(o, color=color, size=size, place=place) for o in objects]
     return _join(phrases, word, background)
 
 
