@@ -14,10 +14,11 @@ from typing import Any
 
 from benchmarks.effect.arms import ARMS, FULL, Point, comparisons
 from benchmarks.effect.differences import read_judged
-from benchmarks.effect.pieces import Plan, estimate_seconds, make, make_plan, read_record
+from benchmarks.effect.pieces import Plan, estimate_seconds, make_plan, read_record
 from benchmarks.effect.plot import draw
 from benchmarks.effect.scenes import find_scenes, prepare_scenes
 from benchmarks.effect.table import Effect, find_effect, write_json, write_markdown
+from benchmarks.effect.workers import make_pieces
 from uae.errors import UaeError
 from uae.evaluation.results import check_comparable
 from uae.recipe import Recipe
@@ -52,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scenes", type=_count, default=NUM_SCENES, help="held-out scenes that judge each model"
     )
+    parser.add_argument(
+        "--jobs", type=_count, help="pieces made at once; they share the recipe's threads, one each"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/effect"))
     parser.add_argument(
         "--dry-run", action="store_true", help="only say what would be made, and how long it takes"
@@ -82,23 +86,22 @@ def _arms(text: str) -> tuple[str, ...]:
 def _run(options: argparse.Namespace) -> None:
     values = load_recipe(options.recipe).model_dump(mode="json")
     values["evaluation"]["num_samples"] = options.scenes
+    jobs = options.jobs or values["models"]["num_threads"]
+    values["models"]["num_threads"] = max(1, values["models"]["num_threads"] // jobs)
     recipe = Recipe.model_validate(values)
     scenes = find_scenes(recipe, options.data, options.out)
     plan = make_plan(recipe, scenes, options.seeds, options.arms)
     root = options.out / "pieces"
-    _print_plan(plan, root)
+    _print_plan(plan, root, jobs)
     if options.dry_run:
         return
     prepare_scenes(recipe, options.data, scenes, options.scenes)
-    for number, (name, piece) in enumerate(plan.pieces.items(), start=1):
-        if read_record(root / name) is None:
-            print(f"[{number:2d}/{len(plan.pieces)}] {piece.label}", flush=True)
-            make(piece, root, scenes)
+    make_pieces(plan, root, scenes, jobs)
     effect = _find_effect(options, recipe, plan, root)
     _write(effect, options.out)
 
 
-def _print_plan(plan: Plan, root: Path) -> None:
+def _print_plan(plan: Plan, root: Path, jobs: int) -> None:
     records = {name: read_record(root / name) for name in plan.pieces}
     finished = {name: record for name, record in records.items() if record is not None}
     left = 0.0
@@ -108,8 +111,8 @@ def _print_plan(plan: Plan, root: Path) -> None:
         left += 0.0 if done else seconds
         print(f"{'done  ' if done else 'to do '} {seconds:6.0f} s  {piece.label}")
     print(
-        f"{len(plan.pieces)} pieces, {len(finished)} done; about {left / 60:.0f} minutes left "
-        "on a machine that does nothing else",
+        f"{len(plan.pieces)} pieces, {len(finished)} done; about {left / jobs / 60:.0f} minutes "
+        f"left on a machine that does nothing else, {jobs} at once",
         flush=True,
     )
 
@@ -132,6 +135,7 @@ def _find_effect(options: argparse.Namespace, recipe: Recipe, plan: Plan, root: 
         "arms": list(options.arms),
         "num_scenes": options.scenes,
         "heldout_slots": heldout,
+        "num_threads": recipe.models.num_threads,
         "seconds": sum(record["seconds"] for record in records),
         "num_code_versions": len({record["code"] for record in records}),
     }

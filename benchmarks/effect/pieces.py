@@ -50,12 +50,16 @@ class Piece:
     given: Mapping[str, str]  # identities of data and weights
     before: "Piece | None"  # whose model it starts from or judges; None is the base
 
+    @property
+    def is_bench(self) -> bool:
+        return self.kind == BENCH
+
     @cached_property
     def decisive(self) -> dict[str, Any]:
         """Everything that decides the content, as JSON."""
         section = (
             self.recipe.evaluation.model_dump(mode="json", exclude=_NOT_DECISIVE)
-            if self.kind == BENCH
+            if self.is_bench
             else getattr(self.recipe, self.kind).model_dump(mode="json")
         )
         return {
@@ -130,7 +134,7 @@ def make(piece: Piece, root: Path, scenes: Scenes) -> None:
         model = before or resolve_base(piece.recipe.models.base)
         summary = (
             _judge(piece, model, scenes, folder)
-            if piece.kind == BENCH
+            if piece.is_bench
             else _train(piece, model, scenes, folder)
         )
         # A training that was continued counts the updates of all its attempts.
@@ -180,8 +184,8 @@ def code_sha() -> str:
     return total.hexdigest()
 
 
-# Seconds for an update, and for a judged scene: a guess for two cores and the starter recipe, until
-# the first pieces are finished and their own times serve.
+# Seconds for an update, and for a judged scene: a guess for one thread on each of two cores and the
+# starter recipe, until the first pieces are finished and their own times serve.
 _SECONDS = {
     STAGE_1: 0.7,
     "cold_start": 3.0,

@@ -176,7 +176,8 @@ def _introduction(settings: Mapping[str, Any]) -> str:
         f"its reward ({', '.join(settings['heldout_slots']) or 'there is none'}). Shares, 0 to 1: "
         "true attributes that the caption tells (recall); what it states of objects that is true "
         "(precision); pictures with a word whose caption quotes exactly it; repeated words.",
-        f"Making all pieces took {settings['seconds'] / 60:.0f} minutes.",
+        f"The times of all pieces add up to {settings['seconds'] / 60:.0f} minutes, of "
+        f"{settings['num_threads']} thread(s) each.",
     ]
     if settings["num_code_versions"] > 1:
         lines.append(

@@ -30,7 +30,7 @@ def in_processes(count: int, work: Callable[[int, Path], None], folder: Path) ->
 def _run(
     rank: int, count: int, address: str, work: Callable[[int, Path], None], folder: Path
 ) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=address, rank=rank, world_size=count, timeout=PATIENCE
@@ -41,8 +41,12 @@ def _run(
         distributed.destroy_process_group()
 
 
-def _end_with_parent() -> None:
-    """End when the process that started this one is gone, killed with -9 even."""
+def end_with_parent() -> None:
+    """Watch the process that started this one, and end when it is gone, killed with -9 even."""
+    threading.Thread(target=_watch_parent, daemon=True).start()
+
+
+def _watch_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

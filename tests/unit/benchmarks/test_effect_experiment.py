@@ -164,6 +164,19 @@ def test_killed_experiment_goes_on_to_the_same_result(
     assert all(torch.equal(whole[tensor], again[tensor]) for tensor in whole)
 
 
+def test_two_at_once_make_the_same(effect, options, finished, tmp_path):
+    out = tmp_path / "out"
+    given = ["--out", str(out), "--seeds", "0", "--arms", "full", "--jobs", "2"]
+    assert effect.main([*options, *given]) == 0
+    for piece in pieces(out):
+        assert (finished / "pieces" / piece.name / "piece.json").exists()
+        ours, theirs = (
+            json.loads((path / "piece.json").read_text())["summary"]
+            for path in (piece, finished / "pieces" / piece.name)
+        )
+        assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+
+
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
