@@ -129,7 +129,7 @@ def test_tables_and_claims_say_what_the_numbers_say(arms, table, judged, tmp_pat
     points = {arms.Point(FULL, stage): seeds(70.0 + n) for n, stage in enumerate(stages)}
     settings = {
         "recipe": "starter", "data": "starter", "seeds": [0, 1], "arms": [FULL], "num_scenes": 2,
-        "heldout_slots": ["dinov2"], "seconds": 60.0, "num_code_versions": 2,
+        "heldout_slots": ["dinov2"], "num_threads": 1, "seconds": 60.0, "num_code_versions": 2,
     }  # fmt: skip
     effect = table.find_effect(points, arms.comparisons((FULL,)), settings)
     claims = {text: (holds, wide) for text, holds, wide in effect.claims()}
