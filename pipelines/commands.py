@@ -39,6 +39,7 @@ from uae.launch.reporting import (
 from uae.launch.request import Request
 from uae.launch.validation import settle_recipe
 from uae.recipe_files import dump_recipe
+from uae.replacement import replaced_file
 from uae.store.embedded import EmbeddedStore
 from uae.store.s3 import Store, parse_endpoint
 from uae_pipelines.compile import compile_pipeline
@@ -123,7 +124,8 @@ def report(run_id: str, run_root: Path) -> Path:
         records = read_records(store, prefix)
         succeeded = all(record["status"] == "succeeded" for record in records)
         describe_run(Path(temporary), run_id, succeeded=succeeded)
-        write_report(Path(temporary), folder / "report.html")
+        with replaced_file(folder / "report.html") as fresh:
+            write_report(Path(temporary), fresh)
     return folder / "report.html"
 
 

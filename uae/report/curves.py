@@ -37,6 +37,7 @@ TITLES = {  # in the order in which they are shown; the first six are seen witho
     "images_per_second": "Images per second",
     "tokens_per_second": "Tokens per second",
     "caption_tokens": "Caption length in tokens",
+    "caption_cut_share": "Captions cut at the longest allowed",
     "seconds": "Seconds for an update",
 }
 COMPANIONS = {  # drawn as dots in the chart of another metric

@@ -92,7 +92,8 @@ def train(
                 rewards = judge.rewards(rollout, batch, images, step)
                 losses = grpo_losses(setting, rollout, rewards, step)
                 metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
-                metrics |= rewards.metrics(rollout.group_size) | caption_lengths(rollout)
+                metrics |= rewards.metrics(rollout.group_size)
+                metrics |= caption_lengths(rollout, setting.model.encoder.tokenizer.eos_token_id)
                 run.record(metrics, num_images=len(batch), num_tokens=rollout.num_tokens)
         summary = run.finish()
         if section.condition_adapter == "current":
@@ -156,11 +157,15 @@ def grpo_losses(
     return part_losses
 
 
-def caption_lengths(rollout: CaptionRollout) -> dict[str, float]:
-    """Return the mean numbers of words and tokens."""
-    words = sum(map(count_words, rollout.texts))
+def caption_lengths(rollout: CaptionRollout, end_id: int) -> dict[str, float]:
+    """Return the mean numbers of words and tokens, and the share cut off before their end."""
     count = len(rollout.texts)
-    return {"caption_words": words / count, "caption_tokens": rollout.num_tokens / count}
+    ended = (rollout.completion_ids_NL == end_id) & (rollout.mask_NL > 0)
+    return {
+        "caption_words": sum(map(count_words, rollout.texts)) / count,
+        "caption_tokens": rollout.num_tokens / count,
+        "caption_cut_share": 1 - ended.any(dim=1).float().mean().item(),
+    }
 
 
 def mean_base_words(setting: Setting) -> float:

@@ -1,0 +1,25 @@
+"""What a rollout's captions look like, by hand."""
+
+import pytest
+import torch
+
+from uae.models.encoder import CaptionPrompts
+from uae.rollouts.captions import CaptionRollout
+from uae.stages.generation_for_understanding import caption_lengths
+
+END, PAD = 7, 7  # as in Qwen's tokenizer, padding may be the token that ends a turn
+
+
+def test_lengths_and_captions_cut_before_their_end():
+    ids = torch.tensor([[3, 4, 5, END], [3, END, PAD, PAD], [3, 4, 5, 6], [3, 4, PAD, PAD]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]]).float()
+    none = torch.zeros(1)
+    texts = ["a red cat", "cat", "a red cat on", "a cat"]
+    rollout = CaptionRollout(
+        ids, mask, torch.zeros(4, 4), texts, CaptionPrompts(none, none, none, none), none
+    )
+    assert caption_lengths(rollout, END) == {
+        "caption_words": pytest.approx(10 / 4),
+        "caption_tokens": pytest.approx(12 / 4),
+        "caption_cut_share": pytest.approx(0.5),
+    }
