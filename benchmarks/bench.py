@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="starter", help="name or .yaml file")
     parser.add_argument("--data", default="starter", help="data set, as for `uae run`")
     parser.add_argument("--updates", type=int, default=5, help="updates profiled for each stage")
+    parser.add_argument("--run", type=Path, help="a finished run's folder, held to its budget")
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
     arguments = parser.parse_args()
     unknown = set(arguments.groups) - set(GROUPS)
@@ -36,6 +37,10 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Measurement]:
+    if arguments.run:
+        import run_budget
+
+        yield from run_budget.measure(arguments.run)
     if "startup" in arguments.groups:
         import startup
 

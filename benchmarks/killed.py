@@ -33,7 +33,7 @@ _START_SECONDS = 4.0  # of imports, when nothing is lost by a kill
 
 
 class Victim:
-    """A run in a session of its own, and what can be killed of it."""
+    """A run in a process group of its own, and what can be killed of it."""
 
     def __init__(self, root: Path, options: list[str]) -> None:
         self.root, self._options = root, options
@@ -112,7 +112,11 @@ def main() -> int:
     metrics = json.loads((options.reference / "metrics.json").read_text(encoding="utf-8"))
     (root / "recipe.yaml").write_text(request["recipe"], encoding="utf-8")
     victim = Victim(root, ["--recipe", str(root / "recipe.yaml"), "--data", request["data"]])
-    _kill_in_every_stage(victim, metrics["seconds"], random.Random(options.draw))
+    try:
+        _kill_in_every_stage(victim, metrics["seconds"], random.Random(options.draw))
+    finally:
+        if victim.ended() is None:
+            victim.kill(os.killpg)
     return _compare(options.reference / "model", root / victim.run_id / "model")
 
 

@@ -92,8 +92,7 @@ def train(
                 rewards = judge.rewards(rollout, batch, images, step)
                 losses = grpo_losses(setting, rollout, rewards, step)
                 metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
-                metrics |= rewards.metrics(rollout.group_size)
-                metrics |= caption_lengths(rollout, setting.model.encoder.tokenizer.eos_token_id)
+                metrics |= rewards.metrics(rollout.group_size) | caption_lengths(setting, rollout)
                 run.record(metrics, num_images=len(batch), num_tokens=rollout.num_tokens)
         summary = run.finish()
         if section.condition_adapter == "current":
@@ -157,9 +156,9 @@ def grpo_losses(
     return part_losses
 
 
-def caption_lengths(rollout: CaptionRollout, end_id: int) -> dict[str, float]:
+def caption_lengths(setting: Setting, rollout: CaptionRollout) -> dict[str, float]:
     """Return the mean numbers of words and tokens, and the share cut off before their end."""
-    count = len(rollout.texts)
+    count, end_id = len(rollout.texts), setting.model.encoder.tokenizer.eos_token_id
     ended = (rollout.completion_ids_NL == end_id) & (rollout.mask_NL > 0)
     return {
         "caption_words": sum(map(count_words, rollout.texts)) / count,

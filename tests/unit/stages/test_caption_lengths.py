@@ -1,5 +1,7 @@
 """What a rollout's captions look like, by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -18,7 +20,9 @@ def test_lengths_and_captions_cut_before_their_end():
     rollout = CaptionRollout(
         ids, mask, torch.zeros(4, 4), texts, CaptionPrompts(none, none, none, none), none
     )
-    assert caption_lengths(rollout, END) == {
+    encoder = SimpleNamespace(tokenizer=SimpleNamespace(eos_token_id=END))
+    setting = SimpleNamespace(model=SimpleNamespace(encoder=encoder))
+    assert caption_lengths(setting, rollout) == {
         "caption_words": pytest.approx(10 / 4),
         "caption_tokens": pytest.approx(12 / 4),
         "caption_cut_share": pytest.approx(0.5),
