@@ -51,7 +51,8 @@ class PictureModel:
 
         Args:
             images: One PIL image, several, or a tensor (B, 3, H, W) of RGB in [0, 1]. Pictures
-                are cropped to their central square and resized to the model's size.
+                that are not of the model's size are cropped to their central square and resized;
+                a tensor is rounded to 8 bits for that.
             max_new_tokens: By default, what the decoder can be conditioned on.
             temperature: 0 is greedy; the authors evaluate at 0.7.
             seed: Of the sampling when temperature is above 0.
@@ -61,7 +62,7 @@ class PictureModel:
 
         Raises:
             DataError: If a picture cannot be decoded, naming its file or its number.
-            ModelError: If there is no picture.
+            ModelError: If there is no picture, or a tensor holds anything else.
         """
         return self.autoencoder.caption(
             self._pixels(images),
@@ -105,7 +106,7 @@ class PictureModel:
 
         Raises:
             DataError: If a picture cannot be decoded, naming its file or its number.
-            ModelError: If there is no picture.
+            ModelError: If there is no picture, or a tensor holds anything else.
         """
         captions, drawn = self.autoencoder.reconstruct(
             self._pixels(images),
@@ -117,14 +118,28 @@ class PictureModel:
         return [Reconstruction(caption, image) for caption, image in pairs]
 
     def _pixels(self, images: Pictures) -> Tensor:
+        size = self.autoencoder.image_size
         if isinstance(images, Tensor):
-            return images.to(self.autoencoder.device)
+            _check_tensor(images)
+            if images.shape[2:] == (size, size):
+                return images.float().to(self.autoencoder.device)
+            images = [Image.fromarray(pixels) for pixels in to_pixels(images)]
         pictures = [images] if isinstance(images, Image.Image) else list(images)
         if not pictures:
             raise ModelError("there is no picture; give at least one")
-        size = self.autoencoder.image_size
         pixels = np.stack([square_pixels(picture, size) for picture in _upright(pictures)])
         return torch.from_numpy(pixels).to(self.autoencoder.device)
+
+
+def _check_tensor(images: Tensor) -> None:
+    expected = "a tensor of pictures is (B, 3, H, W) of floats in [0, 1]"
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ModelError(f"{expected}, got {tuple(images.shape)} of {images.dtype}")
+    if 0 in images.shape:
+        raise ModelError(f"there is no picture in {tuple(images.shape)}; give at least one")
+    if not ((images >= 0) & (images <= 1)).all():  # false for NaN too
+        low, high = images.min().item(), images.max().item()
+        raise ModelError(f"{expected}, got values from {low:g} to {high:g}")
 
 
 def _upright(pictures: Sequence[Image.Image]) -> Iterator[Image.Image]:

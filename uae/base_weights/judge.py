@@ -10,7 +10,6 @@ that is thrown away afterwards (`claim_subjects`).
 
 import json
 import random
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,6 +46,7 @@ from uae.evaluation.pictures import to_pixels as to_bytes
 from uae.models.encoder import Encoder
 from uae.models.image_processor import ImageProcessor
 from uae.models.tokenizer import SPECIAL_TOKENS, train_tokenizer
+from uae.replacement import replaced_atomically
 from uae.seeds import derive_seed, make_generator
 
 NAME = "judge"
@@ -224,15 +224,12 @@ def publish(work: Path, weights: Path) -> dict[str, float]:
     model, tokenizer, processor = build_judge()
     head = SubjectHead(model, model.config.text_config.hidden_size)
     load_trained(work / NAME / "count", {"judge": model, "head": head})
-    out, partial = weights / NAME, weights / f"{NAME}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    model.half().save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    processor.save(partial)
-    figures = measure(QwenJudge.load(partial), num_scenes=300)
-    (partial / "metrics.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    with replaced_atomically(weights / NAME) as out:
+        model.half().save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        processor.save(out)
+        figures = measure(QwenJudge.load(out), num_scenes=300)
+        (out / "metrics.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
     return figures
 
 

@@ -8,7 +8,6 @@ off the image embedding (thrown away afterwards), and batches with near misses (
 
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +51,7 @@ from uae.data.starter.captions import complete_caption
 from uae.data.starter.vocabulary import CLASSES, COLORS, IMAGE_SIZE, NUMBERS, PLURALS
 from uae.evaluation.pictures import to_pixels as to_bytes
 from uae.evaluation.scorers import EFFICIENTNET, load_scorer_slot
+from uae.replacement import replaced_atomically
 
 POOL_SIZE = 30_000
 MAX_LOGIT_SCALE = 100.0
@@ -240,20 +240,15 @@ def publish(name: str, work: Path, weights: Path) -> dict[str, float]:
     _, facts = scene_pool(POOL_SIZE, settings.seed)
     model, tokenizer = _build(name, facts)
     load_trained(work / name, {"clip": model, "heads": AttributeHeads(settings.embed_dim)})
-    out = weights / "scorers" / name
-    partial = out.with_name(f"{name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    tokenizer.save_pretrained(partial)
     halves = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    save_file(halves, partial / "open_clip_model.safetensors")
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3}
     config = {"model_cfg": model_config(settings, len(tokenizer)), "preprocess_cfg": preprocess}
-    (partial / "open_clip_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    figures = measure_clip(partial)
-    (partial / "metrics.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    with replaced_atomically(weights / "scorers" / name) as out:
+        tokenizer.save_pretrained(out)
+        save_file(halves, out / "open_clip_model.safetensors")
+        (out / "open_clip_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+        figures = measure_clip(out)
+        (out / "metrics.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
     return figures
 
 

@@ -6,7 +6,6 @@ starter domain do not touch, so connected regions of its class map are instances
 
 import json
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
 from uae.data.facts import SceneFacts
 from uae.data.starter.scenes import Split, draw_scene_with_masks, sample_facts
 from uae.data.starter.vocabulary import CLASSES, IMAGE_SIZE
+from uae.replacement import replaced_atomically
 from uae.seeds import derive_seed, make_generator
 
 NAME = "detector"
@@ -108,16 +108,14 @@ def publish(work: Path, weights: Path) -> dict[str, float]:
 
     model = build_segmenter()
     load_trained(work / "segmenter", {"segmenter": model})
-    out, partial = weights / NAME, weights / f".{NAME}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    model.half().eval().save_pretrained(partial)
-    SegformerImageProcessor(
+    processor = SegformerImageProcessor(
         size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
-    ).save_pretrained(partial)
-    figures = measure_detector(partial)
-    (partial / "metrics.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    )
+    with replaced_atomically(weights / NAME) as out:
+        model.half().eval().save_pretrained(out)
+        processor.save_pretrained(out)
+        figures = measure_detector(out)
+        (out / "metrics.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
     return figures

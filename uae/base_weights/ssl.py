@@ -8,7 +8,6 @@ The loss is taken on the CLS token itself (no projector), because its cosine is 
 
 import json
 import random
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
 from uae.data.facts import SceneFacts
 from uae.data.starter.scenes import draw_scene
 from uae.data.starter.vocabulary import IMAGE_SIZE
+from uae.replacement import replaced_atomically
 from uae.seeds import derive_seed, make_generator
 
 NAME = "ssl"
@@ -124,23 +124,19 @@ def publish(work: Path, weights: Path) -> dict[str, float]:
     """Write the latest checkpoint in 16 bit to `weights`/scorers/ssl; return its figures."""
     model = build_ssl()
     load_trained(work / NAME, {"ssl": model})
-    out = weights / "scorers" / NAME
-    partial = out.with_name(f"{NAME}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.half().save_pretrained(partial)
-    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    BitImageProcessor(
+    processor = BitImageProcessor(
         size={"shortest_edge": IMAGE_SIZE},
-        crop_size=size,
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
-    ).save_pretrained(partial)
-    model = Dinov2Model.from_pretrained(partial, dtype=torch.float32).eval()
-    figures = {
-        **cosine_by_changes(lambda images: cls_features(model, images)),
-        **cosine_by_kind(lambda images: cls_features(model, images)),
-    }
-    (partial / "metrics.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    )
+    with replaced_atomically(weights / "scorers" / NAME) as out:
+        model.half().save_pretrained(out)
+        processor.save_pretrained(out)
+        model = Dinov2Model.from_pretrained(out, dtype=torch.float32).eval()
+        figures = {
+            **cosine_by_changes(lambda images: cls_features(model, images)),
+            **cosine_by_kind(lambda images: cls_features(model, images)),
+        }
+        (out / "metrics.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
     return figures

@@ -9,6 +9,7 @@ from uae.data.sample import (
     FileSlice,
     Sample,
     is_safe_relative,
+    is_unicode,
     make_sample,
     parse_json,
 )
@@ -48,11 +49,17 @@ def _read_row(root: Path, values: dict[str, Any], where: str) -> Sample:
 
 
 def _find_image(root: Path, name: str, where: str) -> FileSlice:
+    if not is_unicode(name):
+        raise BadRow(where, "image is valid Unicode", f"half a surrogate pair in {name!r:.200}")
     if not is_safe_relative(name):
         raise BadRow(where, "image path stays inside the data folder", f"got {name!r:.200}")
     path = root / name
-    if path.resolve() != path:
-        raise BadRow(where, "image path has no symbolic link", f"got {name!r:.200}")
-    if not path.is_file():
-        raise BadRow(where, "image file exists", f"no file {name!r:.200}")
-    return FileSlice(path, 0, path.stat().st_size)
+    try:
+        if path.resolve() != path:
+            raise BadRow(where, "image path has no symbolic link", f"got {name!r:.200}")
+        if not path.is_file():
+            raise BadRow(where, "image file exists", f"no file {name!r:.200}")
+        return FileSlice(path, 0, path.stat().st_size)
+    except OSError as error:
+        reason = error.strerror or error
+        raise BadRow(where, "image file can be found", f"{name!r:.200}: {reason}") from error

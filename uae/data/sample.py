@@ -118,7 +118,7 @@ def make_sample(values: dict[str, Any], where: str, image: bytes | FileSlice) ->
     for key in (*REQUIRED_KEYS, *(["split"] if values.get("split") is not None else [])):
         if not isinstance(values[key], str):
             raise BadRow(image_id, f"{key} is text", f"got {values[key]!r:.80}")
-        if not _is_unicode(values[key]):
+        if not is_unicode(values[key]):
             raise BadRow(image_id, f"{key} is valid Unicode", "it has half a surrogate pair")
     facts = values.get("facts")
     try:
@@ -158,6 +158,11 @@ def is_safe_relative(name: str) -> bool:
     return plain and not path.is_absolute() and ".." not in path.parts and path.parts != ()
 
 
+def is_unicode(text: str) -> bool:
+    """Say whether a text can be written as UTF-8: JSON may hold half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object; plain JSON would keep the last of two equal keys without a word."""
     values = dict(pairs)
@@ -166,7 +171,3 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"keys stand twice: {', '.join(twice)}")
     return values
-
-
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)

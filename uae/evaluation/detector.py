@@ -13,8 +13,8 @@ from torch.nn.functional import interpolate
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerForUniversalSegmentation
 
-from uae.errors import ModelError
 from uae.evaluation.geneval_rules import SCORE_THRESHOLD, Detection
+from uae.evaluation.judge_files import check_detector
 from uae.evaluation.pictures import Pixels
 from uae.models.bundle import bundle_sha, load_transformers, loading
 
@@ -61,8 +61,7 @@ class Mask2FormerDetector:
         Raises:
             ModelError: If the folder is missing, or its weights do not fit its configuration.
         """
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"no detector in {folder}: it needs config.json and its weights")
+        check_detector(folder)
         model = load_transformers(Mask2FormerForUniversalSegmentation, folder)
         with loading(folder):
             processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)

@@ -14,6 +14,7 @@ from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
 from uae.errors import ModelError
+from uae.evaluation.judge_files import check_judge
 from uae.evaluation.pictures import Pixels, to_images
 from uae.models.bundle import bundle_sha, load_transformers, loading
 from uae.models.image_processor import ImageProcessor
@@ -147,8 +148,7 @@ class QwenJudge:
         Raises:
             ModelError: If the folder is missing, or its weights do not fit its configuration.
         """
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"no judge in {folder}: it needs config.json and its weights")
+        check_judge(folder)
         model = load_transformers(Qwen2_5_VLForConditionalGeneration, folder)
         with loading(folder):
             tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)

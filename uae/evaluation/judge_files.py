@@ -36,7 +36,7 @@ def find_slot_scorer(name: str, weights_root: Path) -> Path | None:
 
 
 def is_transformers(folder: Path) -> bool:
-    """Return whether transformers' `save_pretrained` wrote a scorer's folder, not open_clip."""
+    """Return whether transformers' `save_pretrained` wrote a folder, not open_clip."""
     return (folder / _TRANSFORMERS_CONFIG).is_file()
 
 
@@ -46,8 +46,7 @@ def check_detector(folder: Path) -> None:
     Raises:
         ModelError: Naming the file that is missing.
     """
-    if not (folder / _TRANSFORMERS_CONFIG).is_file():
-        raise ModelError(f"no detector in {folder}: it needs config.json and its weights")
+    _check_model(folder, "detector")
 
 
 def check_judge(folder: Path) -> None:
@@ -56,5 +55,9 @@ def check_judge(folder: Path) -> None:
     Raises:
         ModelError: Naming the file that is missing.
     """
-    if not (folder / _TRANSFORMERS_CONFIG).is_file():
-        raise ModelError(f"no judge in {folder}: it needs config.json and its weights")
+    _check_model(folder, "judge")
+
+
+def _check_model(folder: Path, kind: str) -> None:
+    if not is_transformers(folder):
+        raise ModelError(f"no {kind} in {folder}: it needs config.json and its weights")

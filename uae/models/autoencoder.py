@@ -78,6 +78,12 @@ class AutoEncoder:
         with self.encoder.disabled(*self.caption_adapters):
             yield
 
+    def connect(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        """Map hidden states to conditions of full length, zeros where the mask has no token."""
+        context_BTD: Tensor = self.connector(hidden_BTD)
+        zeroed = context_BTD * mask_BT[..., None].to(context_BTD.dtype)
+        return torch.nn.functional.pad(zeroed, (0, 0, 0, self.condition_tokens - zeroed.shape[1]))
+
     def condition_from_captions(
         self, captions: Sequence[str], *, overlong: Literal["error", "truncate"] = "error"
     ) -> Tensor:
@@ -94,17 +100,25 @@ class AutoEncoder:
             hidden, mask = self.encoder.hidden_states(
                 captions, max_tokens=self.condition_tokens, overlong=overlong
             )
-        return self._pad(self.connector(hidden), mask)
+        return self.connect(hidden, mask)
 
     def condition_in_context(
-        self, images_PCHW: Tensor, completion_ids_NL: Tensor, mask_NL: Tensor
+        self,
+        images_PCHW: Tensor,
+        completion_ids_NL: Tensor,
+        mask_NL: Tensor,
+        *,
+        features_PTD: Tensor | None = None,
+        image_of_N: Sequence[int] | None = None,
     ) -> Tensor:
         """Take the hidden states of caption tokens that have seen the image: (N, T, D).
 
         Args:
-            images_PCHW: The images; N is a multiple of P.
+            images_PCHW: The images; each is read once, however many captions it has.
             completion_ids_NL: The captions' tokens, end of turn included.
             mask_NL: 1 for real tokens.
+            features_PTD: What `Encoder.image_features` gave for the images, where it is known.
+            image_of_N: Each caption's image. By default all have equally many, one after another.
 
         Raises:
             ModelError: If the captions have more tokens than the condition holds.
@@ -115,21 +129,32 @@ class AutoEncoder:
                 f"{self.condition_tokens}; lower max_new_tokens"
             )
         prompts = self.encoder.caption_prompt(images_PCHW)
-        features = self.encoder.image_features(prompts)
+        if features_PTD is None:
+            features_PTD = self.encoder.image_features(prompts)
         with self.reading():
-            state = self.encoder.read_prompts(prompts, features)
-            hidden = continue_captions(self.encoder, state, completion_ids_NL)
-        return self._pad(self.connector(hidden), mask_NL.bool())
+            state = self.encoder.read_prompts(prompts, features_PTD)
+            hidden = continue_captions(self.encoder, state, completion_ids_NL, image_of_N)
+        return self.connect(hidden, mask_NL.bool())
 
-    def condition(self, captions: Captions, images_PCHW: Tensor) -> Tensor:
+    def condition(
+        self,
+        captions: Captions,
+        images_PCHW: Tensor,
+        *,
+        features_PTD: Tensor | None = None,
+        image_of_N: Sequence[int] | None = None,
+    ) -> Tensor:
         """Condition on captions that this model has written, by the bundle's condition source.
 
         A caption that turns out too long when it is read again loses its last tokens: what is
         drawn is what the bottleneck can hold, and a rollout is not lost over one caption.
+        The arguments are those of `condition_in_context`; with `reencode_text` only texts count.
         """
         if self.condition_source == "in_context":
             ids, mask = captions.completion_ids_NL, captions.mask_NL
-            return self.condition_in_context(images_PCHW, ids, mask)
+            return self.condition_in_context(
+                images_PCHW, ids, mask, features_PTD=features_PTD, image_of_N=image_of_N
+            )
         return self.condition_from_captions(captions.texts, overlong="truncate")
 
     def negative_condition(self) -> Tensor:
@@ -284,8 +309,3 @@ class AutoEncoder:
             temperature=temperature,
             generator=generator,
         )
-
-    def _pad(self, condition_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        zeroed = condition_BTD * mask_BT[..., None].to(condition_BTD.dtype)
-        missing = self.condition_tokens - condition_BTD.shape[1]
-        return torch.nn.functional.pad(zeroed, (0, 0, 0, missing))

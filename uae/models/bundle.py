@@ -134,7 +134,8 @@ def load_transformers(kind: Any, folder: Path) -> Any:
     """Read a transformers model from a local folder, strictly: float32, frozen, in eval mode.
 
     Raises:
-        ModelError: If it cannot be read, or a tensor is missing, unexpected or of another shape.
+        ModelError: If it cannot be read (pickled weights never are), or a tensor is missing,
+            unexpected or of another shape.
     """
     with loading(folder):
         model, info = kind.from_pretrained(
@@ -143,6 +144,7 @@ def load_transformers(kind: Any, folder: Path) -> Any:
             ignore_mismatched_sizes=True,  # so that they are named below
             output_loading_info=True,
             local_files_only=True,
+            use_safetensors=True,
         )
     check_loading_info(folder, info)
     return model.requires_grad_(False).eval()

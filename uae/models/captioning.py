@@ -7,6 +7,7 @@ Shape letters: P images, G captions for each, N = P x G, L caption tokens, T pro
 D width, V vocabulary. Caption n = p * G + g belongs to image p.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import NamedTuple, Protocol
 
@@ -135,12 +136,21 @@ def caption_logits(
     return encoder.logits(torch.cat([first, rest], dim=1))
 
 
-def continue_captions(encoder: Encoder, state: PromptState, ids_NL: Tensor) -> Tensor:
+def continue_captions(
+    encoder: Encoder,
+    state: PromptState,
+    ids_NL: Tensor,
+    image_of_N: Sequence[int] | None = None,
+) -> Tensor:
     """Read caption tokens after their image's prompt: hidden states (N, L, D).
 
-    Uses up the state: its cache is widened to the N captions.
+    Uses up the state: its cache is widened to the N captions, which belong to the images in equal
+    groups, or as `image_of_N` says.
     """
-    state.cache.batch_repeat_interleave(len(ids_NL) // len(state.last_hidden_PD))
+    if image_of_N is None:
+        state.cache.batch_repeat_interleave(len(ids_NL) // len(state.last_hidden_PD))
+    else:
+        state.cache.batch_select_indices(torch.tensor(image_of_N, device=ids_NL.device))
     if ids_NL.shape[1] == 0:
         return state.last_hidden_PD.new_zeros(len(ids_NL), 0, encoder.width)
     return encoder.read_tokens(state.cache, ids_NL, state.next_position)

@@ -147,6 +147,15 @@ class Encoder(LoraHost):
         logits: Tensor = self.model.lm_head(hidden_D).float()
         return logits.masked_fill(self._suppressed_tokens(), _SUPPRESSED_LOGIT)
 
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return each text's own tokens, without a template; special tokens' names are text."""
+        if not texts:
+            return []
+        ids: list[list[int]] = self.tokenizer(
+            list(texts), add_special_tokens=False, split_special_tokens=True
+        ).input_ids
+        return ids
+
     def hidden_states(
         self,
         texts: Sequence[str],
@@ -168,7 +177,7 @@ class Encoder(LoraHost):
         Raises:
             ModelError: If a text is too long and is to be refused.
         """
-        turns = [self._turn(ids, max_tokens, overlong) for ids in self._token_ids(texts)]
+        turns = [self._turn(ids, max_tokens, overlong) for ids in self.token_ids(texts)]
         length = max(len(turn) for turn in turns)
         # Padding on the right: causal attention keeps it from the real tokens without a mask.
         ids = torch.full((len(turns), length), self.tokenizer.pad_token_id)
@@ -216,12 +225,6 @@ class Encoder(LoraHost):
             use_cache=cache is not None,
         ).last_hidden_state
         return hidden
-
-    def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(
-            list(texts), add_special_tokens=False, split_special_tokens=True
-        ).input_ids
-        return ids
 
     def _turn(self, ids: list[int], limit: int | None, overlong: str) -> list[int]:
         room = len(ids) if limit is None else limit - self.num_template_tokens

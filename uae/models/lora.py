@@ -36,11 +36,6 @@ class LoraHost:
         """Names of all adapters, in the order in which they were added."""
         return tuple(self._recipes)
 
-    @property
-    def active_adapters(self) -> tuple[str, ...]:
-        """Names of the adapters that the forward pass applies now."""
-        return tuple(self._active)
-
     def add_lora(self, name: str, recipe: LoraRecipe, seed: int, *, active: bool = True) -> None:
         """Add a trainable adapter: A gaussian with std 1 / rank, B zero, so it changes nothing yet.
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from uae.evaluation.bootstrap import paired_interval
 from uae.export.gate import Decision, read_decision
+from uae.export.model_card import CONDITION_SOURCES
 from uae.export.run_folder import BENCH_STEPS, TRAINED_STAGES, RunFolder
 from uae.export.scores import TaskScores, UnifiedBenchScores, read_task_scores, read_unified_bench
 from uae.report.charts import Located, path_chart
@@ -63,6 +64,7 @@ def write_report(run_folder: Path, out_html: Path) -> None:
         dag=dag_svg(run.records),
         timeline=timeline_svg(list(run.records.values())),
         samples=choose_samples(folders),
+        condition_sources=CONDITION_SOURCES,
         has_truth=any(bench.attribute_recall is not None for bench in benches.values()),
         stage_names=[STAGE_TITLES[stage] for stage in benches],
         bench_rows=bench_table(benches, gains),

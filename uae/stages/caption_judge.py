@@ -14,6 +14,7 @@ from uae.recipe import GenerationForUnderstandingRecipe
 from uae.rewards.combine import Rewards, caption_reward
 from uae.rewards.reconstruction import ReconstructionScorer
 from uae.rewards.texts import TextReader, texts_from_facts
+from uae.rollouts.captions import CaptionRollout
 from uae.stages.setting import Rows, Setting, chunks
 
 
@@ -82,21 +83,34 @@ class Judge:
         cosines_N = features_PD.new_zeros(len(first_N))
         for chunk in chunks(sorted(seen.values())):
             picture = [n // group_size for n in chunk]
-            drawn = self._drawn(captions, chunk, images_PCHW[picture], noise_PMCHW[picture])
+            drawn = self._drawn(captions, chunk, picture, images_PCHW, noise_PMCHW[picture])
             references = features_PD[picture].repeat_interleave(noise_PMCHW.shape[1], dim=0)
             scores = self._scorer.score(drawn, references)
             cosines_N[chunk] = scores.reshape(len(chunk), -1).mean(dim=1)
         return cosines_N[first_N]
 
     def _drawn(
-        self, captions: Captions, rows: list[int], images_UCHW: Tensor, noise_UMCHW: Tensor
+        self,
+        captions: Captions,
+        rows: list[int],
+        picture: list[int],
+        images_PCHW: Tensor,
+        noise_UMCHW: Tensor,
     ) -> Tensor:
+        """Draw the captions `rows`, each of its `picture`; both ascend."""
         model, num_noises = self._setting.model, noise_UMCHW.shape[1]
         ids, mask = captions.completion_ids_NL[rows], captions.mask_NL[rows]
         chosen = WrittenCaptions(
             ids, mask, torch.zeros_like(mask), [captions.texts[n] for n in rows]
         )
-        context = model.condition(chosen, images_UCHW).repeat_interleave(num_noises, dim=0)
+        seen = slice(picture[0], picture[-1] + 1)
+        features = captions.features_PTD[seen] if isinstance(captions, CaptionRollout) else None
+        context = model.condition(
+            chosen,
+            images_PCHW[seen],
+            features_PTD=features,
+            image_of_N=[p - picture[0] for p in picture],
+        ).repeat_interleave(num_noises, dim=0)
         return model.generate_from_condition(
             context, noise_UMCHW.flatten(0, 1), self._section.sampler
         )

@@ -145,12 +145,6 @@ def read_captions(
     return pad(hidden, (0, 0, 0, missing)), pad(mask, (0, missing))
 
 
-def condition(model: AutoEncoder, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-    """Map hidden states to the decoder's condition (B, T, D), zeros where there is no token."""
-    context: Tensor = model.connector(hidden_BTD)
-    return context * mask_BT[..., None]
-
-
 def flow_matching_losses(
     setting: Setting, pairs: Pairs, batch: Sequence[int], step: int
 ) -> PartLosses:
@@ -167,7 +161,7 @@ def flow_matching_losses(
 
     def part_losses(part: slice, parts: Sequence[slice]) -> Iterator[Loss]:
         latents, hidden, mask = pairs.of(batch[part])
-        context = condition(setting.model, hidden, mask)
+        context = setting.model.connect(hidden, mask)
         loss = flow_matching_loss(setting.model, latents, context, noise_BCHW[part], t_B[part])
         yield Loss(loss / len(parts), {})
 
@@ -189,7 +183,7 @@ def validation_losses(setting: Setting, heldout: Pairs) -> dict[str, float]:
     noise_BCHW = setting.noise(len(latents), "validation")
     # Evenly spread times, the same at every measurement: only the weights change the loss.
     t_B = (torch.arange(len(latents), device=setting.device) + 0.5) / len(latents)
-    context = condition(setting.model, hidden, mask)
+    context = setting.model.connect(hidden, mask)
     losses = {
         name: flow_matching_loss(setting.model, latents, shown, noise_BCHW, t_B).item()
         for name, shown in (("loss", context), ("loss_shuffled", context.roll(1, dims=0)))
@@ -200,7 +194,7 @@ def validation_losses(setting: Setting, heldout: Pairs) -> dict[str, float]:
 def _as_completions(model: AutoEncoder, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return the tokens that the model would have written for these captions, and their mask."""
     tokenizer = model.encoder.tokenizer
-    rows = _token_ids(model, captions)
+    rows = model.encoder.token_ids(captions)
     rows = [[*ids[: model.condition_tokens - 1], tokenizer.eos_token_id] for ids in rows]
     length = max(map(len, rows))
     padded = [ids + [tokenizer.pad_token_id] * (length - len(ids)) for ids in rows]
@@ -211,15 +205,5 @@ def _as_completions(model: AutoEncoder, captions: Sequence[str]) -> tuple[Tensor
 def _truncated_share(model: AutoEncoder, captions: Sequence[str]) -> float:
     in_context = model.condition_source == "in_context"
     room = model.condition_tokens - (1 if in_context else model.encoder.num_template_tokens)
-    overlong = [len(ids) > room for ids in _token_ids(model, captions)]
+    overlong = [len(ids) > room for ids in model.encoder.token_ids(captions)]
     return sum(overlong) / max(len(overlong), 1)
-
-
-def _token_ids(model: AutoEncoder, captions: Sequence[str]) -> list[list[int]]:
-    if not captions:
-        return []
-    tokenizer = model.encoder.tokenizer
-    ids: list[list[int]] = tokenizer(
-        list(captions), add_special_tokens=False, split_special_tokens=True
-    ).input_ids
-    return ids

@@ -10,7 +10,7 @@ from uae.data.starter.scenes import place_object, sample_facts
 
 
 def test_cells_inside_a_box_name_its_object_and_colour():
-    cat = place_object(None, "cat", "red", "large", "top left")
+    cat = place_object(random.Random(0), "cat", "red", "large", "top left")
     what, hue = scene_maps([SceneFacts((cat,), "tan", None)])[0]
     assert THINGS[what[2, 2]] == "cat"
     assert HUES[hue[2, 2]] == "red"
@@ -22,7 +22,7 @@ def test_cells_inside_a_box_name_its_object_and_colour():
 
 
 def test_a_word_is_named_where_it_is_written():
-    fish = place_object(None, "fish", "blue", "small", "top right")
+    fish = place_object(random.Random(0), "fish", "blue", "small", "top right")
     what, hue = scene_maps([SceneFacts((fish,), "black", "SEA")])[0]
     assert THINGS[what[6, 4]] == "SEA"
     assert HUES[hue[6, 4]] == "black"

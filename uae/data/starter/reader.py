@@ -6,7 +6,6 @@ it the yardstick for the decoder: a class, a colour or a size is right or it is 
 """
 
 import itertools
-from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -16,12 +15,11 @@ from PIL import Image
 
 from uae.data.facts import SceneFacts
 from uae.data.starter.artwork import sprite
-from uae.data.starter.scenes import JITTER_PIXELS, draw_scene, place_object
+from uae.data.starter.scenes import JITTER_PIXELS, draw_scene
 from uae.data.starter.vocabulary import (
     BACKGROUNDS,
     CLASSES,
     COLORS,
-    CORNERS,
     IMAGE_SIZE,
     PLACES,
     SIZES,
@@ -54,25 +52,6 @@ def read_words(images_BHWC: NDArray[np.uint8]) -> list[str]:
     return [labels[index] for index in _nearest(np.stack(cells), templates)]
 
 
-def read_scene(image_HWC: NDArray[np.uint8]) -> SceneFacts:
-    """Return the scene that a picture (64, 64, 3) shows, jitter left out.
-
-    Three layouts are possible: objects in corners, one in the centre, or a word below corners.
-    Each is read, painted, and the one whose painting is nearest to the picture is taken.
-    """
-    background = _read_background(image_HWC)
-    stacked = np.stack([image_HWC] * len(PLACES))
-    readings = dict(zip(PLACES, read_places(stacked, list(PLACES)), strict=True))
-    word = read_words(image_HWC[None])[0]
-    layouts = [
-        _scene(readings, CORNERS, background, None),
-        _scene(readings, ("center",), background, None),
-        _scene(readings, CORNERS[:2], background, word),
-    ]
-    picture = _shrunk(image_HWC)
-    return min(layouts, key=lambda f: _distance(picture, f))
-
-
 def attribute_accuracy(images_BHWC: NDArray[np.uint8], facts: list[SceneFacts]) -> dict[str, float]:
     """Return the shares of right classes, colours, sizes and wholly right objects, and words.
 
@@ -95,30 +74,6 @@ def attribute_accuracy(images_BHWC: NDArray[np.uint8], facts: list[SceneFacts]) 
         words = read_words(np.stack([i for i, _ in written]))
         right["word"] = [a == b for a, (_, b) in zip(words, written, strict=True)]
     return {name: float(np.mean(flags)) for name, flags in right.items()}
-
-
-def _read_background(image_HWC: NDArray[np.uint8]) -> str:
-    colors = np.asarray(list(BACKGROUNDS.values()), dtype=np.float32)
-    pixels = image_HWC.reshape(-1, 1, 3).astype(np.float32)
-    nearest = ((pixels - colors) ** 2).sum(-1).argmin(1)
-    return list(BACKGROUNDS)[int(np.bincount(nearest, minlength=len(colors)).argmax())]
-
-
-def _scene(
-    readings: dict[str, Reading], places: Sequence[str], background: str, word: str | None
-) -> SceneFacts:
-    objects = [
-        place_object(None, name, color, size, place)
-        for place in places
-        for name, color, size in [readings[place]]
-        if name is not None and color is not None and size is not None
-    ]
-    return SceneFacts(tuple(objects), background, word)
-
-
-def _distance(picture: NDArray[np.float32], facts: SceneFacts) -> float:
-    difference = picture - _shrunk(np.asarray(draw_scene(facts)))
-    return float(np.square(difference).mean())
 
 
 def _nearest(cells: NDArray[np.float32], templates: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -52,12 +52,10 @@ def composition_split(facts: SceneFacts) -> Split:
     return "heldout" if digit == 0 else "benchmark" if digit == 1 else "train"
 
 
-def place_object(
-    rng: random.Random | None, name: str, color: str, size: str, place: str
-) -> ObjectFact:
-    """Return the object with its box, the centre moved by up to JITTER_PIXELS if `rng` draws it."""
+def place_object(rng: random.Random, name: str, color: str, size: str, place: str) -> ObjectFact:
+    """Return the object with its box, the centre moved by up to JITTER_PIXELS."""
     width, height = sprite(name, color, SIZES[size]).size
-    dx, dy = (rng.randint(-JITTER_PIXELS, JITTER_PIXELS) for _ in "xy") if rng else (0, 0)
+    dx, dy = (rng.randint(-JITTER_PIXELS, JITTER_PIXELS) for _ in "xy")
     x0, y0 = PLACES[place][0] + dx - width // 2, PLACES[place][1] + dy - height // 2
     return ObjectFact(name, color, size, place, (x0, y0, x0 + width, y0 + height))
 
