@@ -3,13 +3,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-RECIPE ?= starter
-DATA ?= starter
-RESUME ?=
-SEED ?=
-ENDPOINT ?=
-BUCKET ?= uae
-EFFECT ?=
+# Given on the command line, not by the environment. What is empty is the program's own choice:
+# for `make run`, recipe and data `starter`, bucket `uae`.
+RECIPE =
+DATA =
+RESUME =
+SEED =
+ENDPOINT =
+BUCKET =
+option = $(if $(2), --$(1) "$(2)")
+EFFECT =
+BENCH =
+TESTS =
+RUN =
 # Of torch on a few CPU cores (`uae run` gives its steps the same); results do not depend on it.
 SPEED := GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE MALLOC_TRIM_THRESHOLD_=536870912 \
 	MALLOC_TOP_PAD_=67108864 MALLOC_MMAP_THRESHOLD_=33554432
@@ -17,7 +23,7 @@ SPEED := GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE MALLOC_TRIM_THRESHOLD_=5368709
 .PHONY: run test lint types install install-dev chromium bench effect starter-data base-weights clean
 
 run: install
-	$(BIN)/uae run $(if $(RESUME),--resume "$(RESUME)",--recipe "$(RECIPE)" --data "$(DATA)" --bucket "$(BUCKET)" $(if $(SEED),--seed "$(SEED)") $(if $(ENDPOINT),--endpoint "$(ENDPOINT)"))
+	$(BIN)/uae run$(call option,resume,$(RESUME))$(call option,recipe,$(RECIPE))$(call option,data,$(DATA))$(call option,seed,$(SEED))$(call option,endpoint,$(ENDPOINT))$(call option,bucket,$(BUCKET))
 
 test: install-dev chromium
 	OMP_NUM_THREADS=2 $(SPEED) $(BIN)/python -m pytest -q $(TESTS)
@@ -33,7 +39,7 @@ effect: install-dev
 	$(SPEED) $(BIN)/python -m benchmarks.effect $(EFFECT)
 
 bench: install-dev
-	$(SPEED) $(BIN)/python benchmarks/bench.py
+	$(SPEED) $(BIN)/python benchmarks/bench.py $(BENCH) $(if $(RUN),--run "$(RUN)")
 
 starter-data: install-dev
 	$(BIN)/python -m uae.data.starter.build

@@ -71,7 +71,8 @@ def run(
     """Run the whole pipeline on this machine and leave its report, model and metrics.
 
     Raises:
-        RunError: If a step failed, naming it and how to resume; if disk or store failed.
+        RunError: If a step failed, naming it and how to resume; if disk or store failed; if a
+            path cannot be handed to the steps.
         StoreError: If the endpoint is malformed or holds a password; nothing is written then.
         KeyboardInterrupt: If a signal ended the run; it can be resumed.
     """
@@ -82,7 +83,8 @@ def run(
     else:
         settled = settle_recipe(recipe, seed=-1 if seed is None else seed)
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{settled.name}"
-        source = str(Path(data).resolve()) if Path(data).exists() else data
+        is_path = data != "starter" and Path(data).exists()
+        source = str(Path(data).resolve()) if is_path else data
         if source.startswith("s3://") and not endpoint:
             raise RunError(
                 f"data {source!r} lies in a bucket, but no store is named: give its address, "
@@ -93,6 +95,7 @@ def run(
     if request.endpoint:
         parse_endpoint(request.endpoint)
     folder = run_root / run_id
+    request.check_for_kfp(folder)
     with run_lock(folder):
         if not resume:
             request.write(folder)

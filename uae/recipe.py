@@ -16,6 +16,7 @@ from pydantic import (
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]  # 1 would never forget
 
 
 class Strict(BaseModel):
@@ -57,7 +58,7 @@ class OptimizerRecipe(Strict):
 
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
-    betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)]  # YAML has lists alone
+    betas: Annotated[tuple[Decay, Decay], Field(strict=False)]  # YAML has lists alone
     max_grad_norm: Annotated[float, Field(gt=0)]
     warmup_updates: Annotated[int, Field(ge=0)]
     schedule: Literal["constant", "linear", "cosine"]

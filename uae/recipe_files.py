@@ -1,13 +1,14 @@
 """Reading and writing recipes: YAML, strict, every fault named."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
 from uae.errors import RecipeError
-from uae.recipe import Recipe
+from uae.recipe import Recipe, Strict
 from uae.strict_yaml import read_yaml, write_yaml
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
@@ -29,7 +30,7 @@ def parse_recipe(text: str, *, source: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(dict(fault)) for fault in error.errors()]
+        lines = [_explain(dict(fault)) for fault in error.errors() if not _is_moot(dict(fault))]
         raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(lines)) from error
 
 
@@ -58,11 +59,56 @@ def dump_recipe(recipe: Recipe) -> str:
     return write_yaml(recipe.model_dump(mode="json"))
 
 
+def _is_moot(fault: dict[str, Any]) -> bool:
+    """Return whether it says only that a section is not the text that may stand in its place."""
+    loc = fault["loc"]
+    return isinstance(fault["input"], dict) and bool(loc) and str(loc[-1]).startswith("literal[")
+
+
 def _explain(fault: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in fault["loc"]) or "(whole recipe)"
-    if fault["type"] == "extra_forbidden":
-        return f"  {key}: unknown key (value {fault['input']!r}); remove it or correct its name"
+    is_unknown = fault["type"] == "extra_forbidden"
+    keys, sections = _place(fault["loc"][:-1] if is_unknown else fault["loc"])
+    keys += [str(fault["loc"][-1])] if is_unknown else []
+    key = ".".join(keys) or "(whole recipe)"
+    known = ", ".join(name for section in sections[:1] for name in section.model_fields)
+    if is_unknown:
+        shown = f"unknown key (value {fault['input']!r})"
+        return f"  {key}: {shown}; remove it or correct its name, allowed: {known}"
     if fault["type"] == "missing":
         return f"  {key}: missing; every key must be given"
+    if fault["type"] == "model_type":
+        return f"  {key}: must be a section with {known}, got {fault['input']!r}"
     shown = "" if isinstance(fault["input"], dict) else f", got {fault['input']!r}"
     return f"  {key}: {fault['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _place(loc: Sequence[int | str]) -> tuple[list[str], list[type[Strict]]]:
+    """Follow pydantic's path of a fault through the recipe.
+
+    Returns:
+        The path's keys as they stand in the YAML, without pydantic's names for what may stand
+        there; and the sections that may.
+    """
+    keys: list[str] = []
+    sections: list[type[Strict]] = [Recipe]
+    for part in loc:
+        inside = [s.model_fields[part] for s in sections if part in s.model_fields]
+        if sections and not inside:
+            sections = [section for section in sections if part in _names(section)]
+        else:
+            keys.append(str(part))
+            sections = _sections(inside[0].annotation) if inside else []
+    return keys, sections
+
+
+def _names(section: type[Strict]) -> tuple[str, ...]:
+    """Return how pydantic names a section where others may stand in its place."""
+    kind = section.model_fields.get("kind")
+    return (section.__name__, *(get_args(kind.annotation) if kind else ()))
+
+
+def _sections(annotation: Any) -> list[type[Strict]]:
+    """Return the sections that a key's type allows."""
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections(part)]

@@ -8,6 +8,8 @@
 
 A step that finds its own record, succeeded with the same inputs, takes its outputs from the store
 instead of computing them again. One that finds an error which no retry cures fails with it at once.
+Inputs are parameters, artifacts and weights by content, and the version of this package; where they
+are others than the record's, the step is made anew, without its old checkpoints.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -191,7 +194,7 @@ def step(
     inputs: Mapping[str, Any],
     outputs: Mapping[str, Artifact],
     metrics: MetricsArtifact | None = None,
-    stored_inputs: Callable[[Store], Mapping[str, Any]] | None = None,
+    late_inputs: Callable[[Store], Mapping[str, Any]] | None = None,
 ) -> Iterator[Step]:
     """Record a step from its start to its end, or restore what it computed before.
 
@@ -201,7 +204,8 @@ def step(
         inputs: Everything that decides the result: parameters and input artifacts.
         outputs: What the step writes, by name. Stored when the step ends.
         metrics: Where `Step.log_metrics` shows numbers.
-        stored_inputs: Reads what else decides the result, and changes while other runs end.
+        late_inputs: Reads what else decides the result, as it is now: weights on a disk, or
+            what changes in the store while other runs end.
 
     Yields:
         The step. If `restored` is true its outputs are there already: do nothing.
@@ -214,8 +218,8 @@ def step(
     started, location = time.perf_counter(), RunLocation.parse(run)
     try:
         store = location.connect()
-        inputs = {**inputs, **stored_inputs(store)} if stored_inputs else inputs
-    except StoreError as error:  # there is no place for a record
+        inputs = {"uae": version("uae"), **inputs, **(late_inputs(store) if late_inputs else {})}
+    except UaeError as error:  # there is no place for a record, or nothing to know it by
         emit("failed", name, error=_describe(error))
         raise
     record = StepRecord(name, hash_inputs(inputs), location.job, _now())
@@ -255,6 +259,7 @@ def _resume(work: Step) -> bool:
         )
     before = StepRecord(**values)
     if before.inputs != work.record.inputs:
+        work.store.delete(work.prefix("checkpoints"))  # those too come from the other inputs
         return False
     if before.status == "succeeded":
         work.record = before
@@ -272,12 +277,20 @@ def _record_failure(work: Step, error: BaseException, started: float, log_tail: 
     work.record.error = _describe(error)
     work.finish(started, log_tail)
     emit("failed", work.record.step, seconds=work.record.seconds, error=work.record.error)
-    try:
-        if isinstance(error, Exception):
+    if isinstance(error, Exception):
+        with _noted(error, "outputs"):
             work.store_outputs()  # such as the report on the data that were refused
+    with _noted(error, "record"):  # also without its outputs: it says what went wrong
         work.write()
+
+
+@contextmanager
+def _noted(error: BaseException, what: str) -> Iterator[None]:
+    """Add a failure of the store to the error that it must not hide."""
+    try:
+        yield
     except (StoreError, OSError) as gone:
-        error.add_note(f"the step's record could not be written either: {gone}")
+        error.add_note(f"the step's {what} could not be stored either: {gone}")
 
 
 def _describe(error: BaseException) -> dict[str, Any]:

@@ -75,6 +75,16 @@ def test_unsafe_calls_are_seen(code, unsafe):
     assert is_unsafe(ast.parse(code, mode="eval").body) is unsafe
 
 
+def test_commands_in_readmes_run_without_an_active_environment():
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in [*ROOT.glob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(r" {4}(uae|python3?) ", line)
+    ]
+    assert found == []
+
+
 def test_every_text_is_for_the_repository_s_reader():
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"

@@ -60,6 +60,30 @@ def test_data_in_a_bucket_needs_a_store(capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_path_that_kfp_would_change_is_refused_before_anything_is_written(capsys, tmp_path):
+    data = tmp_path / "python3-photos"
+    data.mkdir()
+    runs = tmp_path / "runs"
+    assert cli.main(["run", "--data", str(data), "--run-root", str(runs)]) == 2
+    assert f"data {str(data)!r}: kfp's local runner would replace" in capsys.readouterr().err
+    assert cli.main(["run", "--run-root", str(data)]) == 2
+    assert "run folder" in capsys.readouterr().err
+    assert list(tmp_path.rglob("*")) == [data]
+
+
+def test_folder_named_starter_does_not_replace_the_shipped_data(tmp_path, monkeypatch):
+    from uae_pipelines import commands
+
+    asked = []
+    monkeypatch.setattr(commands, "_run_locked", lambda request, *_: asked.append(request.data))
+    for name in ("starter", "mine"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    for data in ("starter", "mine", "./starter"):
+        assert cli.main(["run", "--recipe", "smoke", "--data", data]) == 0
+    assert asked == ["starter", str(tmp_path / "mine"), str(tmp_path / "starter")]
+
+
 def test_unknown_run_names_those_that_exist(capsys, tmp_path):
     (tmp_path / "yesterday").mkdir()
     (tmp_path / "yesterday" / "request.json").write_text("{}")
@@ -156,7 +180,10 @@ def test_make_hands_on_what_it_was_given():
     new = command("RECIPE=my recipe.yaml", "DATA=my, pictures", "BUCKET=other")
     assert new[:4] == ["venv/bin/uae", "run", "--recipe", "my recipe.yaml"]
     assert new[4:] == ["--data", "my, pictures", "--bucket", "other"]
-    assert command("RESUME=today", "BUCKET=other")[2:] == ["--resume", "today"]
+    assert command()[1:] == ["run"]
+    for variable in ("RECIPE", "DATA", "SEED", "ENDPOINT", "BUCKET"):  # `uae run` refuses both
+        both = ["--resume", "today", f"--{variable.lower()}", "x"]
+        assert command("RESUME=today", f"{variable}=x")[2:] == both
 
 
 @pytest.mark.parametrize("command", [["caption"], ["reconstruct"]])

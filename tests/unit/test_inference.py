@@ -45,9 +45,35 @@ def test_seed_decides_the_picture(model):
     assert (first != other).any()
 
 
-def test_tensors_are_taken_as_they_are(model):
+def test_tensors_of_the_model_s_size_are_taken_as_they_are(model):
     images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(model._pixels(images), images)
     assert len(model.caption(images, max_new_tokens=3)) == 2
+
+
+def test_other_tensors_are_cropped_and_resized_as_pictures_are(model, picture):
+    tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
+    assert torch.equal(model._pixels(tensor), model._pixels(picture))
+    assert torch.equal(model._pixels(tensor.double()), model._pixels(picture))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "says"),
+    [
+        (torch.zeros(3, 32, 32), r"is \(B, 3, H, W\) .*got \(3, 32, 32\)"),
+        (torch.zeros(1, 32, 32, 3), r"got \(1, 32, 32, 3\)"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), r"floats .* of torch\.uint8"),
+        (torch.full((1, 3, 32, 32), 200.0), "values from 200 to 200"),
+        (torch.full((1, 3, 32, 32), -0.1), "values from -0.1"),
+        (torch.full((1, 3, 32, 32), torch.nan), "values from nan"),
+        (torch.zeros(0, 3, 32, 32), "no picture"),
+    ],
+    ids=["one", "last", "bytes", "large", "negative", "nan", "none"],
+)
+def test_other_tensors_than_pictures_are_refused(model, tensor, says):
+    for method in (model.caption, model.reconstruct):
+        with pytest.raises(ModelError, match=says):
+            method(tensor)
 
 
 def test_pictures_are_turned_as_their_exif_says(model, picture, tmp_path):

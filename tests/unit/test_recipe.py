@@ -51,12 +51,39 @@ def test_name_that_looks_like_a_number_is_written_in_quotes():
         ("name: starter", "name: 7", "name: .*string, got 7"),
         ("logit_std: 1.0", "logit_std: .inf", "logit_std: .*finite"),
         ("seed: 0", "seeds: 0", "seed: missing"),
-        ("seed: 0", "seeds: 0", "seeds: unknown key .value 0"),
+        ("seed: 0", "seeds: 0", "seeds: unknown key .value 0.; .* allowed: name, seed, models"),
+        ("betas: [0.9, 0.999]", "betas: [0.9, 1.0]", r"betas\.1: .*less than 1, got 1\.0"),
+        ("clip_range: 1.1e-3", "clip_range: -1", rf"{UFG}\.objective\.clip_range: .*greater"),
+        (
+            "clip_range: 1.1e-3",
+            "clip: 1.1e-3",
+            rf"{UFG}\.objective\.clip: .*: kind, clip_range, kl_weight, max_advantage$",
+        ),
+        (
+            "kind: flow_grpo",
+            "kind: grpo",
+            rf"{UFG}\.objective: .*'grpo' .*'flow_grpo', 'grpo_guard'",
+        ),
+        ("captions: greedy", "captions: gredy", rf"{UFG}\.captions: .*'greedy', got 'gredy'"),
+        (
+            "captions: greedy",
+            "captions: gredy",
+            rf"{UFG}\.captions: must be a section with group_size, max_new_.*, got 'gredy'",
+        ),
+        ("lora: {rank: 16, alpha: 32}", "lora: 3", "lora: must be a section with rank, alpha, got"),
     ],
 )
 def test_wrong_value_is_named_and_not_converted(before, after, says):
     with pytest.raises(RecipeError, match=says):
         parse_recipe(changed(before, after))
+
+
+def test_fault_in_a_section_that_may_be_a_word_is_told_once():
+    section = "captions: {group_size: 1, max_new_tokens: 8, temperature: 1.0}"
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(changed("captions: greedy", section))
+    _, fault = str(caught.value).splitlines()
+    assert fault.startswith(f"  {UFG}.captions.group_size: Input should be greater")
 
 
 def test_key_that_stands_twice_is_named_with_both_lines():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from artifact_place import Place
 
+from uae import records
 from uae.errors import DataError, StoreError
 from uae.launch.location import RunLocation, run_location
 from uae.records import step
@@ -162,6 +163,37 @@ def test_failure_of_the_store_does_not_hide_the_error(
     del store
 
 
+def test_outputs_that_cannot_be_stored_do_not_keep_the_record_from_saying_why(
+    run: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreError("the bucket is full")
+
+    monkeypatch.setattr(Store, "put_file", refuse)
+    with pytest.raises(DataError) as caught:
+        fail(run, DataError("picture 7 is broken"), tmp_path / "page", [])
+    assert "the bucket is full" in "".join(caught.value.__notes__)
+    record = record_of(store, run, "fail")
+    assert record["status"] == "failed"
+    assert record["error"]["message"] == "picture 7 is broken"
+
+
+def test_other_version_works_again_without_the_old_checkpoints(
+    store: Store, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    checkpoint = f"{RunLocation.parse(run).prefix}/checkpoints/train/update-1/state.json"
+    store.put_json(checkpoint, {})
+    train(run, tmp_path / "first", calls)
+    train(again(run), tmp_path / "second", calls)
+    assert store.exists(checkpoint)
+    assert calls == ["a"]
+    monkeypatch.setattr(records, "version", lambda _: "99")
+    train(again(run), tmp_path / "third", calls)
+    assert calls == ["a", "a"]
+    assert not store.exists(checkpoint)
+
+
 def test_location_is_read_back(server: EmbeddedStore) -> None:
     del server
     text = run_location("", "http://127.0.0.1:8333/", "bucket", job="42")
@@ -185,7 +217,7 @@ def test_password_in_the_endpoint_is_not_told() -> None:
     assert caught.value.__context__ is None, "a traceback would show it"
 
 
-def test_stored_inputs_count_and_are_read_anew(store: Store, run: str) -> None:
+def test_late_inputs_count_and_are_read_anew(store: Store, run: str) -> None:
     restored = []
     for champion in ("a", "a", "b"):
         store.put_json("champion", champion)
@@ -194,7 +226,7 @@ def test_stored_inputs_count_and_are_read_anew(store: Store, run: str) -> None:
             run,
             inputs={"recipe": "x"},
             outputs={},
-            stored_inputs=lambda store: {"champion": store.get_json("champion")},
+            late_inputs=lambda store: {"champion": store.get_json("champion")},
         ) as work:
             restored.append(work.restored)
     assert restored == [False, True, False]

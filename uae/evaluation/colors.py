@@ -19,6 +19,7 @@ from uae.errors import ModelError
 from uae.evaluation.geneval_rules import Detection
 from uae.evaluation.pictures import Pixels
 from uae.models.bundle import bundle_sha, loading
+from uae.rewards.scorer_files import CONFIG_FILE, WEIGHTS_FILE
 
 OUTSIDE = 0x99
 OFFICIAL_COLORS = (
@@ -86,8 +87,9 @@ class OpenClipColors:
         Raises:
             ModelError: If the folder is missing, or its weights do not fit its configuration.
         """
-        if not (folder / "open_clip_config.json").is_file():
-            raise ModelError(f"no colour classifier in {folder}: it needs open_clip_config.json")
+        for file in (CONFIG_FILE, WEIGHTS_FILE):  # without the latter open_clip would unpickle
+            if not (folder / file).is_file():
+                raise ModelError(f"no colour classifier in {folder}: it needs {file}")
         name = f"local-dir:{folder.resolve()}"
         with loading(folder):
             model, transform = open_clip.create_model_from_pretrained(name, precision="fp32")

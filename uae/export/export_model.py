@@ -32,7 +32,7 @@ from uae.export.gate import Decision
 from uae.export.model_card import render_card
 from uae.export.registry import Champion, ChampionIdentity, outdated, promote
 from uae.export.scores import UnifiedBenchScores, read_task_scores, read_unified_bench
-from uae.fingerprints import folder_sha256, json_sha256
+from uae.fingerprints import file_sha256, folder_sha256, json_sha256
 from uae.recipe import Recipe
 from uae.recipe_files import dump_recipe
 from uae.replacement import replaced_atomically
@@ -208,13 +208,28 @@ def _lineage(recipe: Recipe, run_id: str, model: Path, data: Path, parent: str |
 
 
 def _copy_licences(recipe: Recipe, lineage: Lineage, folder: Path) -> None:
-    """Keep the licences of what the weights were made from beside them."""
-    folder.mkdir()
+    """Keep the licences of what the weights were made from beside them.
+
+    A base that is itself an exported model has them in a folder LICENSES of its own.
+    """
+    folder.mkdir(exist_ok=True)
     if "starter" in (recipe.models.base, lineage.data_source):
         shutil.copy(ARTWORK_FOLDER / "LICENSE", folder / "fluent-emoji-flat-MIT.txt")
     base = STARTER_WEIGHTS if recipe.models.base == "starter" else Path(recipe.models.base)
-    for path in sorted(base.glob("LICEN[CS]E*")):
-        shutil.copy(path, folder / f"base-{path.name}")
+    names = {path: f"base-{path.name}" for path in sorted(base.glob("LICEN[CS]E*"))}
+    names |= {path: path.name for path in sorted((base / "LICENSES").rglob("*"))}
+    for path, name in names.items():
+        if path.is_file():
+            _copy_beside(path, folder, name)
+
+
+def _copy_beside(path: Path, folder: Path, name: str) -> None:
+    """Copy a file into the folder; a file of that name with another content stays."""
+    while (folder / name).is_file():
+        if file_sha256(folder / name) == file_sha256(path):
+            return
+        name = f"base-{name}"
+    shutil.copy(path, folder / name)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

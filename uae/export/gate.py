@@ -132,6 +132,16 @@ def decide(
 def _gain_checks(
     recipe: Recipe, stage_1: UnifiedBenchScores, candidate: UnifiedBenchScores
 ) -> list[Check]:
+    difference = _difference(stage_1, candidate)
+    if difference:
+        return [
+            Check(
+                False,
+                f"scores are not comparable with Stage 1's, which differ in: {difference}; "
+                "resume the run: it judges anew what was judged by other weights, or start a new "
+                "one",
+            )
+        ]
     before = _heldout_mean(recipe, stage_1)
     after = _heldout_mean(recipe, candidate)
     checks = [

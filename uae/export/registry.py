@@ -1,8 +1,8 @@
 """The registry of promoted models: the champion and everything that was champion before.
 
-In the store: `registry/history/<run_id>.json` for each promotion and `registry/champion.json`, a
-copy of the newest. History is written first, and both writes may be repeated: a promotion that
-was cut off in the middle is completed by promoting again.
+In the store: `registry/champion.json`, and `registry/history/<promoted_at>-<run_id>.json` for each
+champion that was replaced. History is written first, and both writes may be repeated: a promotion
+that was cut off in the middle is completed by promoting again.
 """
 
 from __future__ import annotations
@@ -73,15 +73,20 @@ def read_opponent(store: Store, run_id: str) -> Champion | None:
     after its promotion or is resumed, it is the one that the run replaced.
 
     Raises:
-        StoreError: If the store fails or holds an entry of another format.
+        StoreError: If the store fails, lacks an entry or holds one of another format.
     """
     champion = read_champion(store)
     if champion is None or champion.run_id != run_id:
         return champion
     if champion.parent is None:
         return None
-    key = f"{HISTORY_PREFIX}/{champion.parent}.json"
-    return _parse(key, store.get_json(key))
+    replaced = [entry for entry in read_history(store) if entry.run_id == champion.parent]
+    if not replaced:
+        raise StoreError(
+            f"{HISTORY_PREFIX} has no entry of {champion.parent}, which champion {run_id} "
+            "replaced: bring its file back"
+        )
+    return replaced[-1]
 
 
 def outdated(store: Store, run_id: str, opponent: ChampionIdentity | None) -> str | None:
@@ -101,25 +106,35 @@ def outdated(store: Store, run_id: str, opponent: ChampionIdentity | None) -> st
 
 
 def read_history(store: Store) -> list[Champion]:
-    """Return every promotion, oldest first.
+    """Return every promotion, oldest first; the last is the champion.
 
     Raises:
         StoreError: If the store fails or holds an entry of another format.
     """
     keys = store.list(HISTORY_PREFIX)
+    keys += [CHAMPION_KEY] if store.exists(CHAMPION_KEY) else []
     entries = [_parse(key, store.get_json(key)) for key in keys]
-    return sorted(entries, key=lambda entry: entry.promoted_at)
+    distinct = {entry.identity: entry for entry in entries}  # the champion's may stand in both
+    return sorted(distinct.values(), key=lambda entry: entry.promoted_at)
 
 
 def promote(store: Store, champion: Champion) -> None:
-    """Make this model the champion.
+    """Make this model the champion. The champion itself, promoted again, stays as it is.
 
     Raises:
-        StoreError: If the store fails.
+        StoreError: If the store fails or holds a champion of another format.
     """
-    values = champion.model_dump(mode="json")
-    store.put_json(f"{HISTORY_PREFIX}/{champion.run_id}.json", values)
-    store.put_json(CHAMPION_KEY, values)
+    before = read_champion(store)
+    if before is not None:
+        if champion == before.model_copy(update={"promoted_at": champion.promoted_at}):
+            return
+        store.put_json(_history_key(before), before.model_dump(mode="json"))
+    store.put_json(CHAMPION_KEY, champion.model_dump(mode="json"))
+
+
+def _history_key(champion: Champion) -> str:
+    moment = champion.promoted_at.replace("+00:00", "Z").replace(":", "")
+    return f"{HISTORY_PREFIX}/{moment}-{champion.run_id}.json"
 
 
 def _parse(key: str, values: Any) -> Champion:

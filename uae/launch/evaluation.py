@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from uae.records import Artifact, MetricsArtifact, Step, step
 
-Benchmark = Literal["unified_bench", "geneval", "dpg_bench"]
+if TYPE_CHECKING:
+    from uae.launch.weight_inputs import Benchmark
+    from uae.store.s3 import Store
+
 TITLES: dict[Benchmark, str] = {
     "unified_bench": "Unified-Bench",
     "geneval": "GenEval",
@@ -47,7 +50,15 @@ def run_evaluation(
     """
     inputs = {"recipe": recipe, "data": data, "model": model}
     outputs = {"results": results, "page": page}
-    with step(name, run, inputs=inputs, outputs=outputs, metrics=metrics) as work:
+
+    def weights(_: Store) -> Mapping[str, str]:
+        from uae.launch.weight_inputs import benchmark_weights
+
+        return benchmark_weights(recipe, benchmark)
+
+    with step(
+        name, run, inputs=inputs, outputs=outputs, metrics=metrics, late_inputs=weights
+    ) as work:
         if not work.restored:
             work.log_metrics(_evaluate(work, benchmark, recipe, data, model))
 

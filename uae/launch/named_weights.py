@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from uae.errors import ModelError, RecipeError
-from uae.evaluation.judge_files import check_detector, check_judge, find_slot_scorer
+from uae.evaluation.judge_files import EFFICIENTNET, check_detector, check_judge, find_slot_scorer
 from uae.models.bundle import read_info, resolve_base
 from uae.recipe import Recipe
 from uae.rewards.scorer_files import find_scorer
@@ -35,6 +35,31 @@ def check_named_weights(recipe: Recipe) -> None:
             faults.append(f"  {key}: {error}")
     if faults:
         raise RecipeError("the recipe needs weights that are not there:\n" + "\n".join(faults))
+
+
+def with_absolute_folders(recipe: Recipe) -> Recipe:
+    """Return a recipe whose weights exist, with every folder that it names as an absolute path.
+
+    A link stays one: a scorer is known by its folder's name.
+    """
+    base = resolve_base(recipe.models.base)
+
+    def settled(name: str) -> str:
+        is_name = name == EFFICIENTNET or (base.parent / "scorers" / name).is_dir()
+        return name if is_name else str(Path(name).absolute())
+
+    values = recipe.model_dump(mode="json")
+    if recipe.models.base != "starter":
+        values["models"]["base"] = str(base.absolute())
+    for section in (
+        values["cold_start"],
+        values["generation_for_understanding"]["rewards"],
+        values["understanding_for_generation"]["rewards"],
+    ):
+        section["scorer"] = settled(section["scorer"])
+    slots = values["evaluation"]["slots"]
+    values["evaluation"]["slots"] = {slot: settled(name) for slot, name in slots.items()}
+    return Recipe.model_validate(values)
 
 
 def _checks(recipe: Recipe, root: Path) -> Iterator[tuple[str, Callable[[], object]]]:

@@ -47,7 +47,7 @@ def run_gate(
     inputs = {"recipe": recipe, "stage_1": stage_1, "candidate": candidate}
     outputs = {"decision": decision, "page": page}
     with step(
-        "gate", run, inputs=inputs, outputs=outputs, metrics=metrics, stored_inputs=_opponent(run)
+        "gate", run, inputs=inputs, outputs=outputs, metrics=metrics, late_inputs=_opponent(run)
     ) as work:
         if work.restored:
             return

@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uae.records import Artifact, MetricsArtifact, Step, step
+
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
 
 
 def run_stage(
@@ -45,7 +48,15 @@ def run_stage(
     """
     inputs = {"recipe": recipe, "data": data, "model_in": model_in}
     outputs = {"model": model_out, "logs": logs, "curves": curves}
-    with step(name, run, inputs=inputs, outputs=outputs, metrics=metrics) as work:
+
+    def weights(_: Store) -> Mapping[str, str]:
+        from uae.launch.weight_inputs import stage_weights
+
+        return stage_weights(recipe, name, starts_from_base=model_in is None)
+
+    with step(
+        name, run, inputs=inputs, outputs=outputs, metrics=metrics, late_inputs=weights
+    ) as work:
         if work.restored:
             return
         summary = _train(work, recipe, data, model_in)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from uae.launch.location import run_location
-from uae.launch.named_weights import check_named_weights
+from uae.launch.named_weights import check_named_weights, with_absolute_folders
 from uae.recipe import Recipe
 from uae.recipe_files import dump_recipe, load_recipe, parse_recipe
 from uae.records import Artifact, MetricsArtifact, step
@@ -64,13 +64,16 @@ def run_validation(
 
 
 def settle_recipe(recipe: str, *, seed: int = -1, base_model: str = "") -> Recipe:
-    """Return the recipe given as YAML text or by name, with the run's own choices in it.
+    """Return the recipe given as YAML text, by name or by file, with the run's own choices in it.
+
+    Folders are absolute in it: a resume may be started elsewhere.
 
     Raises:
         RecipeError: If there is no such recipe, it is not valid, or it names base weights, scorers
             or judges that do not exist.
     """
-    is_text = ":" in recipe
+    is_file = recipe.strip().endswith((".yaml", ".yml")) and "\n" not in recipe.strip()
+    is_text = ":" in recipe and not is_file
     values = parse_recipe(recipe) if is_text else load_recipe(recipe.strip())
     if seed >= 0:
         values = values.model_copy(update={"seed": seed})
@@ -78,4 +81,4 @@ def settle_recipe(recipe: str, *, seed: int = -1, base_model: str = "") -> Recip
         models = values.models.model_copy(update={"base": base_model})
         values = values.model_copy(update={"models": models})
     check_named_weights(values)
-    return values
+    return with_absolute_folders(values)

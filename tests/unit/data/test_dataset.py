@@ -119,6 +119,8 @@ def test_line_that_is_not_utf8_is_named_by_its_number(folder):
         ({"image": "a\0.png"}, "good-2: image path stays inside"),
         ({"image": "."}, "good-2: image path stays inside"),
         ({"image": "nowhere.png"}, "good-2: image file exists"),
+        ({"image": "\ud800.png"}, "good-2: image is valid Unicode"),
+        ({"image": "x" * 300}, "good-2: image file can be found .*File name too long"),
         ({"image": 7}, "good-2: image is a relative path"),
         ({"image": "remove"}, "good-2: image is a relative path"),
         ({"image_id": "a/b"}, "line 3: image_id is a plain name"),

@@ -1,6 +1,9 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from uae.errors import ModelError
 from uae.evaluation.colors import OFFICIAL_TEMPLATES, OUTSIDE, OpenClipColors, masked_crop
@@ -74,3 +77,13 @@ def test_a_stored_model_classifies_with_its_own_tokenizer(weights):
 def test_absent_classifier_is_named(tmp_path):
     with pytest.raises(ModelError, match="no colour classifier"):
         OpenClipColors.load(tmp_path, colors=("red",), templates=("{color}",), batch_size=1)
+
+
+def test_pickled_weights_are_not_read(weights, tmp_path):
+    folder = tmp_path / "clip"
+    shutil.copytree(weights / "scorers" / "clip", folder)
+    safe = folder / "open_clip_model.safetensors"
+    torch.save(load_file(safe), folder / "open_clip_pytorch_model.bin")
+    safe.unlink()
+    with pytest.raises(ModelError, match=r"needs open_clip_model\.safetensors"):
+        OpenClipColors.load(folder, colors=["red"], templates=["a {}"], batch_size=1)

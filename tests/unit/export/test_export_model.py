@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -104,6 +105,17 @@ def test_export_may_be_repeated_and_is_the_same(inputs, exported, tmp_path):
     files = {path.relative_to(again): file_sha256(path) for path in again.rglob("*.*")}
     out, _ = exported
     assert files == {path.relative_to(out): file_sha256(path) for path in out.rglob("*.*")}
+
+
+def test_licences_of_a_base_that_was_exported_are_kept(inputs, exported, tmp_path):
+    base, out = tmp_path / "base", tmp_path / "out"
+    shutil.copytree(exported[0], base)
+    (base / "LICENSE").write_text("of the base")
+    (base / "LICENSES" / "base-LICENSE").write_text("of the base's base")
+    export_model(tiny_recipe(models={"base": str(base)}), **inputs, out=out)
+    found = {path.name: path.read_text() for path in (out / "LICENSES").iterdir()}
+    assert "MIT License" in found.pop("fluent-emoji-flat-MIT.txt")
+    assert found == {"base-LICENSE": "of the base", "base-base-LICENSE": "of the base's base"}
 
 
 def test_not_a_bundle_is_refused_and_nothing_is_left(inputs, tmp_path):

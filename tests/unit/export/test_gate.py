@@ -130,6 +130,15 @@ def test_champion_may_have_another_seed_but_not_other_pictures():
     assert "make run BUCKET=other" in decision.reasons[0]
 
 
+def test_stage_1_judged_by_other_weights_is_no_comparison():
+    other = LOW.model_copy(update={"judges": {"clip": "older"}})
+    decision = decide(RECIPE, stage_1=other, candidate=scores(), champion=champion())
+    assert len(decision.reasons) == 1
+    assert "with Stage 1's, which differ in: scorers' weights; resume" in decision.reasons[0]
+    recipe = gate_recipe(require_gain_over_stage_1=False)
+    assert decide(recipe, stage_1=other, candidate=scores(), champion=champion()).promote
+
+
 def test_decision_survives_writing(tmp_path):
     decision = Decision((Check(True, "a"),), ChampionIdentity("run-0", "2026")).refused("b")
     decision.write(tmp_path / "gate")

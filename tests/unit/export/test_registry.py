@@ -78,15 +78,54 @@ def test_decision_counts_while_its_champion_is_the_champion(champion):
     assert "compared with champion none, by now the champion is run-1 (promoted" in outdated(
         store, "run-2", None
     )
-    promote(store, champion.model_copy(update={"promoted_at": "2026-03-06T05:06:07+00:00"}))
+    update = {"promoted_at": "2026-03-06T05:06:07+00:00", "recipe_sha256": "another model"}
+    promote(store, champion.model_copy(update=update))
     assert "promoted 2026-03-06" in outdated(store, "run-2", champion.identity)
+
+
+def test_run_that_is_champion_twice_stands_twice_in_the_history(champion):
+    store = DictStore()
+    for day, run_id, parent in (("04", "a", None), ("05", "b", "a"), ("06", "a", "b")):
+        moment = f"2026-03-{day}T05:06:07+00:00"
+        update = {"run_id": run_id, "promoted_at": moment, "parent": parent}
+        promote(store, champion.model_copy(update=update))
+    assert [entry.run_id for entry in read_history(store)] == ["a", "b", "a"]
+    assert read_history(store)[-1] == read_champion(store)
+    assert "registry/history/2026-03-04T050607Z-a.json" in store.objects
+    assert read_opponent(store, "a").run_id == "b"
 
 
 def test_promotion_may_be_repeated(champion):
     store = DictStore()
     promote(store, champion)
-    promote(store, champion)
-    assert len(read_history(store)) == 1
+    later = {"promoted_at": "2026-03-06T05:06:07+00:00"}
+    promote(store, champion.model_copy(update=later))
+    assert read_history(store) == [champion]
+
+    other = champion.model_copy(update=later | {"run_id": "run-2", "parent": "run-1"})
+    before = store.objects[CHAMPION_KEY]
+    promote(store, other)
+    store.put_json(CHAMPION_KEY, before)  # cut off before the champion was written
+    assert read_history(store) == [champion]
+    promote(store, other)
+    assert read_history(store) == [champion, other]
+
+
+def test_history_of_earlier_versions_is_read(champion):
+    store = DictStore()
+    later = {"run_id": "run-2", "parent": "run-1", "promoted_at": "2026-03-06T05:06:07+00:00"}
+    for entry in (champion, champion.model_copy(update=later)):
+        values = entry.model_dump(mode="json")
+        store.objects |= {f"registry/history/{entry.run_id}.json": values, CHAMPION_KEY: values}
+    assert read_opponent(store, "run-2") == champion
+    assert [entry.run_id for entry in read_history(store)] == ["run-1", "run-2"]
+
+
+def test_opponent_that_is_gone_is_named(champion):
+    store = DictStore()
+    promote(store, champion.model_copy(update={"parent": "run-0"}))
+    with pytest.raises(StoreError, match="no entry of run-0, which champion run-1 replaced"):
+        read_opponent(store, "run-1")
 
 
 def test_broken_champion_is_an_error_not_no_champion():

@@ -1,15 +1,21 @@
 """A recipe that names weights which do not exist is refused in an instant, by their files alone."""
 
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
+from artifact_place import Place
 
 from uae import cli
 from uae.errors import RecipeError
+from uae.launch import evaluation, stage
 from uae.launch.validation import settle_recipe
+from uae.launch.weight_inputs import benchmark_weights, stage_weights
 from uae.models.bundle import REQUIRED, BundleInfo
-from uae.recipe_files import RECIPES_FOLDER
+from uae.recipe_files import RECIPES_FOLDER, dump_recipe
 
 STARTER = (RECIPES_FOLDER / "starter.yaml").read_text(encoding="utf-8")
 OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")
@@ -99,9 +105,96 @@ def test_validate_refuses_a_misspelt_scorer(capsys, tmp_path):
     assert "scorer 'clipp'" in capsys.readouterr().err
 
 
-def test_looking_them_up_needs_no_torch():
+def test_looking_them_up_and_hashing_them_needs_no_torch():
     script = (
         "import sys; from uae.launch.validation import settle_recipe; settle_recipe('starter'); "
+        "from uae.launch.weight_inputs import benchmark_weights, stage_weights; "
+        "from uae.recipe_files import dump_recipe, load_recipe; "
+        "recipe = dump_recipe(load_recipe('starter')); "
+        "stage_weights(recipe, 'cold_start', starts_from_base=True); "
+        "benchmark_weights(recipe, 'unified_bench'); "
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_folders_are_settled_so_that_a_resume_may_come_from_elsewhere(base, monkeypatch, tmp_path):
+    mine = tmp_path / "mine" / "longclip"
+    shutil.copytree(base.parent / "scorers" / "longclip", mine)
+    monkeypatch.chdir(tmp_path)
+    text = STARTER.replace("\n  scorer: clip\n", "\n  scorer: mine/longclip\n", 1)
+    text = text.replace("dinov2: ssl", "dinov2: mine/longclip", 1)
+    settled = settle_recipe(text, base_model="autoencoder")
+    assert settled.models.base == str(base)
+    assert settled.cold_start.scorer == settled.evaluation.slots["dinov2"] == str(mine)
+    assert settled.generation_for_understanding.rewards.scorer == "clip"
+    monkeypatch.chdir("/")
+    assert settle_recipe(dump_recipe(settled)) == settled
+
+
+def test_recipe_file_may_have_a_colon_in_its_name(tmp_path):
+    mine = tmp_path / "10:30.yaml"
+    mine.write_text(STARTER)
+    assert settle_recipe(str(mine)) == settle_recipe(STARTER)
+
+
+BENCHMARKS = ("unified_bench", "geneval", "dpg_bench")
+READS = {
+    "pretrain_decoder": {"autoencoder"},
+    "cold_start": {"scorers/clip"},
+    "generation_for_understanding": {"scorers/clip"},
+    "understanding_for_generation": {"scorers/clip"},
+    "unified_bench": {"scorers/clip", "scorers/longclip", "scorers/ssl"},
+    "geneval": {"scorers/clip", "detector"},
+    "dpg_bench": {"judge"},
+}
+
+
+def hashes(base):
+    recipe = dump_recipe(settle_recipe(STARTER, base_model=str(base)))
+    first = "pretrain_decoder"
+    return {
+        name: benchmark_weights(recipe, name)
+        if name in BENCHMARKS
+        else stage_weights(recipe, name, starts_from_base=name == first)
+        for name in READS
+    }
+
+
+@pytest.mark.parametrize("folder", sorted(set().union(*READS.values())))
+def test_weights_count_in_the_steps_that_read_them(base, folder):
+    before = hashes(base)
+    (base.parent / folder / "notes.txt").write_text("other")
+    after = hashes(base)
+    changed = {name for name in READS if after[name] != before[name]}
+    assert changed == {name for name, read in READS.items() if folder in read}
+
+
+def test_weights_count_by_content_wherever_they_lie(base, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(base.parent, moved, ignore=lambda folder, names: {"moved"} & set(names))
+    assert hashes(moved / "autoencoder") == hashes(base)
+
+
+def test_steps_ask_for_the_weights_that_they_read(base, monkeypatch):
+    asked = []
+
+    @contextmanager
+    def restored_step(name, run, *, inputs, outputs, metrics, late_inputs):
+        del run, inputs, outputs, metrics
+        asked.append((name, late_inputs(None)))
+        yield SimpleNamespace(restored=True)
+
+    monkeypatch.setattr(stage, "step", restored_step)
+    monkeypatch.setattr(evaluation, "step", restored_step)
+    recipe, place = dump_recipe(settle_recipe(STARTER, base_model=str(base))), Place("somewhere")
+    trained = dict.fromkeys(("data", "model_out", "logs", "curves", "metrics"), place)
+    judged = dict.fromkeys(("data", "model", "results", "page", "metrics"), place)
+    stage.run_stage("pretrain_decoder", recipe, "run", model_in=None, **trained)
+    stage.run_stage("cold_start", recipe, "run", model_in=place, **trained)
+    evaluation.run_evaluation("evaluate_geneval", "geneval", recipe, "run", **judged)
+    assert asked == [
+        ("pretrain_decoder", stage_weights(recipe, "pretrain_decoder", starts_from_base=True)),
+        ("cold_start", stage_weights(recipe, "cold_start", starts_from_base=False)),
+        ("evaluate_geneval", benchmark_weights(recipe, "geneval")),
+    ]

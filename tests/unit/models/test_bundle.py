@@ -75,6 +75,14 @@ def test_a_broken_file_is_an_error(copy, name):
         AutoEncoder.load(copy)
 
 
+def test_pickled_weights_are_not_read(copy):
+    safe = copy / "encoder" / "model.safetensors"
+    torch.save(load_file(safe), safe.with_name("pytorch_model.bin"))
+    safe.unlink()
+    with pytest.raises(ModelError, match=r"encoder cannot be loaded.*model\.safetensors"):
+        AutoEncoder.load(copy)
+
+
 def test_missing_files_are_named(copy):
     (copy / "connector" / "config.json").unlink()
     (copy / "encoder" / "tokenizer.json").unlink()

@@ -20,6 +20,10 @@ def read(model):
     return model.encoder.hidden_states(["a large red apple"])[0]
 
 
+def draw(model):
+    return model.decoder.velocity(torch.ones(1, 4, 4, 4), 0.5, torch.ones(1, 32, 32))
+
+
 def test_a_new_adapter_changes_nothing_and_is_trainable(model):
     before = read(model)
     model.encoder.add_lora("new", LORA, seed=0)
@@ -46,13 +50,14 @@ def test_initialisation_depends_on_seed_and_name_only(bundle):
 
 def test_several_adapters_switch_independently(model):
     base = read(model)
-    for seed, name in enumerate(("first", "second")):
-        model.encoder.add_lora(name, LORA, seed=0)
-        randomise(model.encoder, name, seed)
+    model.encoder.add_lora("first", LORA, seed=0)
+    randomise(model.encoder, "first", 0)
+    first = read(model)
+    model.encoder.add_lora("second", LORA, seed=0)
+    randomise(model.encoder, "second", 1)
     both = read(model)
     with model.encoder.disabled("second"):
-        assert model.encoder.active_adapters == ("first",)
-        first = read(model)
+        assert torch.equal(read(model), first)
     with model.encoder.use_adapters([]):
         assert torch.equal(read(model), base)
     assert torch.equal(read(model), both)
@@ -62,9 +67,11 @@ def test_several_adapters_switch_independently(model):
 
 def test_adapters_come_back_after_an_error(model):
     model.encoder.add_lora("new", LORA, seed=0)
+    randomise(model.encoder, "new")
+    before = read(model)
     with pytest.raises(RuntimeError), model.encoder.disabled("new"):
         raise RuntimeError
-    assert model.encoder.active_adapters == ("new",)
+    assert torch.equal(read(model), before)
 
 
 def test_switching_keeps_gradients(model):
@@ -81,8 +88,9 @@ def test_switching_keeps_gradients(model):
 def test_a_copy_is_frozen_inactive_and_equal(model):
     model.decoder.add_lora("policy", LORA, seed=0)
     randomise(model.decoder, "policy")
+    before = draw(model)
     model.decoder.copy_lora("policy", "old")
-    assert model.decoder.active_adapters == ("policy",)
+    assert torch.equal(draw(model), before)
     for name, value in model.decoder.lora_parameters("old").items():
         assert torch.equal(value, model.decoder.lora_parameters("policy")[name])
         assert not value.requires_grad
@@ -106,7 +114,7 @@ def test_merging_one_of_two_leaves_the_other(model):
         randomise(model.encoder, name, seed)
     before = read(model)
     model.encoder.merge_lora("merged")
-    assert model.encoder.active_adapters == ("kept",)
+    assert model.encoder.adapters == ("kept",)
     torch.testing.assert_close(read(model), before, atol=1e-5, rtol=1e-5)
 
 

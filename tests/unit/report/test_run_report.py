@@ -53,6 +53,17 @@ def test_every_picture_is_shown_after_every_stage(report):
     assert report.count('alt="Original ') == 12
 
 
+def test_condition_source_is_named_above_the_pictures(report, tmp_path):
+    lead = report[report.index('id="pictures"') :].partition("</p>")[0]
+    assert "<code>reencode_text</code>. The caption is decoded to text and read again" in lead
+    run = write_example_run(tmp_path, num_samples=2)
+    recipe = (run / "recipe.yaml").read_text().replace("reencode_text", "in_context")
+    (run / "recipe.yaml").write_text(recipe)
+    write_report(run, tmp_path / "report.html")
+    other = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<code>in_context</code>. The decoder reads hidden states" in other
+
+
 def test_benchmarks_say_whose_scenes_they_asked_for(report):
     assert report.count("48 prompts from the shipped starter scenes") == 2
 

@@ -5,6 +5,7 @@ import torch
 from stage_world import stage_recipe
 
 from uae.models.captioning import WrittenCaptions
+from uae.rollouts.captions import rollout_captions
 from uae.stages.caption_book import write_book
 from uae.stages.caption_judge import Judge
 from uae.stages.setting import open_setting
@@ -57,6 +58,36 @@ def test_length_guard_compares_with_the_base_model(setting):
     # 7 and 2 words where 4 x 0.5 = 2 are free: 7 / 2 - 1 = 2.5
     assert dear.parts["length"].tolist() == [2.5, 0]
     torch.testing.assert_close(dear.total_N, free.total_N - torch.tensor([1.25, 0]))
+
+
+@pytest.mark.parametrize("source", ["reencode_text", "in_context"])
+def test_each_picture_is_seen_once_and_rewards_are_those_of_captions_alone(
+    setting, monkeypatch, source
+):
+    setting.model.condition_source = source
+    monkeypatch.setattr("uae.stages.setting.CHUNK", 3)  # a picture's captions in two chunks
+    indices, encoder = [5, 3, 8], setting.model.encoder
+    images = setting.images(setting.train, indices)
+    section = setting.recipe.generation_for_understanding
+    rollout = rollout_captions(encoder, images, section.rollout, setting.generator("captions"))
+    judge, tower = judge_of(setting, indices), encoder.image_features
+    seen = []
+    monkeypatch.setattr(encoder, "image_features", lambda p: seen.append(1) or tower(p))
+    judged = judge.rewards(rollout, indices, images, 0).parts["reconstruction"]
+    assert seen == []  # the rollout has looked already
+    alone = [one_reward(judge, rollout, n, indices, images) for n in range(len(rollout.texts))]
+    torch.testing.assert_close(judged, torch.cat(alone), atol=1e-5, rtol=0)
+    assert len(judged.unique()) > len(indices)
+
+
+def one_reward(judge, rollout, n, indices, images):
+    """The reward of caption n, its picture looked at anew for it alone."""
+    picture = n // rollout.group_size
+    rows = slice(n, n + 1)
+    ids, mask = rollout.completion_ids_NL[rows], rollout.mask_NL[rows]
+    caption = WrittenCaptions(ids, mask, torch.zeros_like(mask), rollout.texts[rows])
+    rewards = judge.rewards(caption, [indices[picture]], images[picture : picture + 1], 0)
+    return rewards.parts["reconstruction"]
 
 
 def test_judge_reads_without_the_adapter_that_writes(setting):

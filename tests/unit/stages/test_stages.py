@@ -9,7 +9,10 @@ from stage_world import STAGES, World, rows, stage_recipe, train, weights
 from uae.errors import DataError, ModelError, TrainingError
 from uae.models.autoencoder import AutoEncoder
 from uae.models.bundle import bundle_sha
+from uae.models.tiny import tiny_recipe
 from uae.recipe import Recipe
+from uae.stages.pretrain_decoder import read_captions
+from uae.stages.setting import open_setting
 
 GFU, UFG = "generation_for_understanding", "understanding_for_generation"
 LARGE_STEPS = {"learning_rate": 0.01, "warmup_updates": 0}
@@ -37,6 +40,27 @@ def test_a_stage_changes_its_part_of_the_model_and_nothing_else(world, tmp_path,
     assert changed_parts(weights(world.bundle), weights(tmp_path / "out")) == TRAINED[stage]
     info = json.loads((tmp_path / "out/model.json").read_text())
     assert (info["stage"], info["parent"]) == (stage, bundle_sha(world.bundle))
+
+
+@pytest.mark.parametrize("source", ["reencode_text", "in_context"])
+def test_stage_1_learns_from_the_conditions_that_later_stages_use(world, source):
+    captions = ["a red car", "a large blue car at the left"]
+    recipe = tiny_recipe(models={"base": str(world.bundle), "condition_source": source})
+    with open_setting("pretrain_decoder", recipe, world.data, world.bundle) as setting:
+        model, images = setting.model, setting.images(setting.train, [0, 1])
+        with torch.no_grad():
+            context = model.connect(*read_captions(model, captions, images))
+            if source == "reencode_text":
+                expected = model.condition_from_captions(captions)
+            else:
+                ids = [[*row, model.encoder.tokenizer.eos_token_id] for row in
+                       model.encoder.token_ids(captions)]  # fmt: skip
+                rows = [torch.tensor([row]) for row in ids]
+                expected = torch.cat([
+                    model.condition_in_context(images[[n]], row, torch.ones(row.shape))
+                    for n, row in enumerate(rows)
+                ])  # fmt: skip
+    torch.testing.assert_close(context, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("stage", STAGES)
