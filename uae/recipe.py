@@ -366,6 +366,16 @@ class Recipe(Strict):
         slots = self.evaluation.slots.items()
         return [slot for slot, name in slots if scorer_name(name) not in self.training_scorers]
 
+    @property
+    def num_set_aside(self) -> int:
+        """Training samples that early stopping may look at, the most of all stages.
+
+        No stage trains on them.
+        """
+        sections = (self.generation_for_understanding, self.understanding_for_generation)
+        asked: list[EarlyStoppingRecipe | None] = [section.early_stopping for section in sections]
+        return max((found.num_samples for found in asked if found), default=0)
+
 
 def scorer_name(name_or_path: str) -> str:
     """Return a scorer's name, the last part of its folder's."""

@@ -68,6 +68,7 @@ class Piece:
             "models": self.recipe.models.model_dump(mode="json", exclude={"base"}),
             "data": self.recipe.data.model_dump(mode="json"),
             "section": section,
+            "num_set_aside": 0 if self.is_bench else self.recipe.num_set_aside,
             "given": dict(self.given),
             "before": self.before.name if self.before else None,
         }

@@ -12,7 +12,7 @@ from uae.data.dataset import Dataset, load_dataset
 from uae.fingerprints import folder_sha256
 from uae.models.autoencoder import AutoEncoder
 from uae.models.bundle import Stage, bundle_sha, weights_root
-from uae.recipe import EarlyStoppingRecipe, Recipe, TrainedStage
+from uae.recipe import Recipe, TrainedStage
 from uae.rewards.reconstruction import ReconstructionScorer, load_scorer
 from uae.rewards.scorer_files import find_scorer
 from uae.seeds import make_generator
@@ -107,17 +107,9 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
         inputs["scorer"] = folder_sha256(folder)
     with exact_numerics(recipe.models) as device:
         model = _as_in_recipe(AutoEncoder.load(model_in, device=device), recipe)
-        order = SampleOrder(
-            len(train), section.batch_size, recipe.seed, stage, num_set_aside=_num_set_aside(recipe)
-        )
+        aside = recipe.num_set_aside
+        order = SampleOrder(len(train), section.batch_size, recipe.seed, stage, num_set_aside=aside)
         yield Setting(stage, recipe, model, train, heldout, order, device, inputs)
-
-
-def _num_set_aside(recipe: Recipe) -> int:
-    """Return how many training samples early stopping may look at, the most of all stages."""
-    sections = (recipe.generation_for_understanding, recipe.understanding_for_generation)
-    asked: list[EarlyStoppingRecipe | None] = [section.early_stopping for section in sections]
-    return max((found.num_samples for found in asked if found), default=0)
 
 
 def _as_in_recipe(model: AutoEncoder, recipe: Recipe) -> AutoEncoder:
