@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXIT_USER_ERROR = 2
 EXIT_SIGNAL = 128  # + its number, as shells count
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+PICTURE_OUT = "picture to write, .png, .jpg, .jpeg or .webp"
 RUN_DEFAULTS: dict[str, Any] = {  # of what a resumed run takes from its first start
     "recipe": "starter",
     "data": "starter",
@@ -46,61 +47,105 @@ def _parser() -> argparse.ArgumentParser:
         prog="uae",
         description="Train a unified model as an auto-encoder whose bottleneck is language.",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     recipes = commands.add_parser("recipes", help="list the shipped recipes")
     recipes.set_defaults(command=_recipes)
 
     validate = commands.add_parser("validate", help="check a recipe and a data set")
-    validate.add_argument("--recipe", default="starter", help="name, or a YAML file")
-    validate.add_argument("--data", default="starter", help='"starter", a folder, or s3://...')
-    validate.add_argument("--out", type=Path, help="keep data set and report in this folder")
+    validate.add_argument(
+        "--recipe", default="starter", help="name, or a YAML file; default: %(default)s"
+    )
+    validate.add_argument(
+        "--data", default="starter", help='"starter", the default, a folder, or s3://...'
+    )
+    validate.add_argument(
+        "--out", type=Path, help="keep data set and report in this folder; default: keep neither"
+    )
     validate.set_defaults(command=_validate)
 
     compile_ = commands.add_parser("compile", help="compile the pipeline for a cluster")
-    compile_.add_argument("--out", type=_writable(".yaml", ".yml"), default=Path("uae.yaml"))
+    _add_out(compile_, "package to write, .yaml or .yml", Path("uae.yaml"), ".yaml", ".yml")
     compile_.set_defaults(command=_compile)
 
     run = commands.add_parser("run", help="run the whole pipeline on this machine")
     run.add_argument("--recipe", help="name, or a YAML file; default: starter")
     run.add_argument("--data", help='"starter", the default, a folder, or s3://...')
-    run.add_argument("--seed", type=_seed, help="instead of the recipe's")
-    run.add_argument("--resume", metavar="RUN_ID", help="go on with this run as it was started")
-    run.add_argument("--run-root", type=Path, default=Path("runs"))
-    run.add_argument("--endpoint", help="S3 store; without it an embedded one")
-    run.add_argument("--bucket", help="default: uae")
+    run.add_argument("--seed", type=_seed, help="whole number; default: the recipe's")
+    run.add_argument(
+        "--resume",
+        metavar="RUN_ID",
+        help="go on with this run as it was started; default: start a new one",
+    )
+    _add_run_root(run)
+    run.add_argument("--endpoint", help="address of an S3 store; default: an embedded one")
+    run.add_argument("--bucket", help="bucket of the store; default: uae")
     run.set_defaults(command=_run)
 
     report = commands.add_parser("report", help="write the report of a run anew")
-    report.add_argument("run_id")
-    report.add_argument("--run-root", type=Path, default=Path("runs"))
+    report.add_argument("run_id", help="name of the run: its folder in the run root")
+    _add_run_root(report)
     report.set_defaults(command=_report)
 
     caption = commands.add_parser("caption", help="describe pictures")
     _add_model(caption)
-    caption.add_argument("pictures", nargs="+", type=Path)
+    caption.add_argument(
+        "pictures", nargs="+", type=Path, help="PNG, JPEG or WebP files to describe"
+    )
     caption.set_defaults(command=_caption)
 
     generate = commands.add_parser("generate", help="draw a picture from a text")
     _add_model(generate)
-    generate.add_argument("text")
-    generate.add_argument("--out", type=_writable(*PICTURES), default=Path("generated.png"))
-    generate.add_argument("--seed", type=_seed, default=0)
+    generate.add_argument("text", help="what to draw, in quotes")
+    _add_out(generate, PICTURE_OUT, Path("generated.png"), *PICTURES)
+    _add_seed_of_noise(generate)
     generate.set_defaults(command=_generate)
 
     reconstruct = commands.add_parser("reconstruct", help="describe a picture and draw it again")
     _add_model(reconstruct)
-    reconstruct.add_argument("picture", type=Path)
-    reconstruct.add_argument("--out", type=_writable(*PICTURES), default=Path("reconstruction.png"))
-    reconstruct.add_argument("--seed", type=_seed, default=0)
+    reconstruct.add_argument("picture", type=Path, help="PNG, JPEG or WebP file to draw again")
+    _add_out(reconstruct, PICTURE_OUT, Path("reconstruction.png"), *PICTURES)
+    _add_seed_of_noise(reconstruct)
     reconstruct.set_defaults(command=_reconstruct)
     return parser
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", default="starter", help='exported model or bundle; "starter" is the shipped base'
+        "--model",
+        default="starter",
+        help="exported model or bundle, such as runs/<run>/model; default: starter, the shipped "
+        "base weights, not your run's",
     )
+
+
+def _add_run_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--run-root", type=Path, default=Path("runs"), help="folder of runs; default: %(default)s"
+    )
+
+
+def _add_out(parser: argparse.ArgumentParser, what: str, default: Path, *suffixes: str) -> None:
+    parser.add_argument(
+        "--out", type=_writable(*suffixes), default=default, help=f"{what}; default: %(default)s"
+    )
+
+
+def _add_seed_of_noise(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="of the noise drawn from; default: %(default)s"
+    )
+
+
+class _Version(argparse.Action):
+    """Print the version, which takes an import that nothing else needs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"uae {version('uae')}")
+        parser.exit()
 
 
 def _seed(text: str) -> int:

@@ -1,6 +1,6 @@
 """A trained model for those who use it: pictures in, pictures out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from uae.seeds import make_generator
 
 NUM_STEPS = 20
 Pictures = Image.Image | Sequence[Image.Image] | Tensor
+_GIVE_PICTURES = "give a PIL image (PIL.Image.open(path)), a list of them, or a tensor (B, 3, H, W)"
 
 
 class Reconstruction(NamedTuple):
@@ -62,7 +63,7 @@ class PictureModel:
 
         Raises:
             DataError: If a picture cannot be decoded, naming its file or its number.
-            ModelError: If there is no picture, or a tensor holds anything else.
+            ModelError: If there is no picture, or something else was given.
         """
         return self.autoencoder.caption(
             self._pixels(images),
@@ -82,11 +83,10 @@ class PictureModel:
         """Draw a picture for each text.
 
         Raises:
-            ModelError: If a text is longer than the decoder can be conditioned on.
+            ModelError: If there is no text, something else was given, or a text is longer than
+                the decoder can be conditioned on.
         """
-        captions = [texts] if isinstance(texts, str) else list(texts)
-        if not captions:
-            raise ModelError("there is no text to draw; give at least one")
+        captions = _as_texts(texts)
         images = self.autoencoder.generate(
             captions,
             generator=make_generator(seed, "noise"),
@@ -106,7 +106,7 @@ class PictureModel:
 
         Raises:
             DataError: If a picture cannot be decoded, naming its file or its number.
-            ModelError: If there is no picture, or a tensor holds anything else.
+            ModelError: If there is no picture, or something else was given.
         """
         captions, drawn = self.autoencoder.reconstruct(
             self._pixels(images),
@@ -124,11 +124,44 @@ class PictureModel:
             if images.shape[2:] == (size, size):
                 return images.float().to(self.autoencoder.device)
             images = [Image.fromarray(pixels) for pixels in to_pixels(images)]
-        pictures = [images] if isinstance(images, Image.Image) else list(images)
-        if not pictures:
-            raise ModelError("there is no picture; give at least one")
+        pictures = _as_pictures(images)
         pixels = np.stack([square_pixels(picture, size) for picture in _upright(pictures)])
         return torch.from_numpy(pixels).to(self.autoencoder.device)
+
+
+def _as_texts(texts: object) -> list[str]:
+    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+        raise ModelError(f"{_shown(texts)} is no text: give a string, or a list of them")
+    captions = [texts] if isinstance(texts, str) else list(texts)
+    if not captions:
+        raise ModelError("there is no text to draw; give at least one")
+    for number, text in enumerate(captions, start=1):
+        if not isinstance(text, str):
+            where = f"text {number} of {len(captions)}"
+            raise ModelError(f"{where}: {_shown(text)} is no text; give a string")
+    return captions
+
+
+def _as_pictures(images: object) -> list[Image.Image]:
+    if isinstance(images, Image.Image):
+        return [images]
+    if isinstance(images, str | bytes | np.ndarray) or not isinstance(images, Iterable):
+        raise ModelError(f"{_shown(images)} is no picture: {_GIVE_PICTURES}")
+    pictures = list(images)
+    if not pictures:
+        raise ModelError("there is no picture; give at least one")
+    for number, picture in enumerate(pictures, start=1):
+        if not isinstance(picture, Image.Image):
+            where = f"picture {number} of {len(pictures)}"
+            raise ModelError(f"{where}: {_shown(picture)} is no picture; {_GIVE_PICTURES}")
+    return pictures
+
+
+def _shown(value: object) -> str:
+    """Say what was given: its shape if it is an array, else what it looks like."""
+    shape = getattr(value, "shape", None)
+    kind = type(value).__name__
+    return f"{kind} of shape {tuple(shape)}" if shape is not None else f"{kind} {value!r:.80}"
 
 
 def _check_tensor(images: Tensor) -> None:

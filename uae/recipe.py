@@ -167,6 +167,11 @@ class TranscriptionGuard(WeightedGuard):
 
     truth: Literal["facts", "ocr"]  # pictures without facts are free under "facts"
 
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether the text in the pictures is read from them: needs the extra `ocr`."""
+        return self.weight > 0 and self.truth == "ocr"
+
 
 class RewardsRecipe(Strict):
     """Of captions: reward = weight x reconstruction cosine - guards."""

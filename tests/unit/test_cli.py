@@ -1,11 +1,13 @@
 """The command line: what it prints, what it refuses, and how it exits."""
 
+import argparse
 import errno
 import json
 import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,30 @@ def test_help_needs_nothing_heavy():
     assert done.returncode == 0, done.stderr
     for command in ("recipes", "validate", "compile", "run", "report", "caption", "generate"):
         assert command in done.stdout
+
+
+def test_every_argument_is_explained_with_its_default():
+    (commands,) = (a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for command, parser in commands.choices.items():
+        for argument in parser._actions:
+            assert argument.help, f"{command} {argument.dest}"
+            if argument.option_strings and argument.dest != "help":
+                assert "default" in argument.help, f"{command} {argument.dest}"
+        assert parser.format_help()
+
+
+@pytest.mark.parametrize("command", ["caption", "generate", "reconstruct"])
+def test_help_says_that_the_default_model_is_not_the_run_s(capsys, command):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "default: starter, the shipped base weights, not your run's" in text
+
+
+def test_version_is_printed(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"uae {version('uae')}\n"
 
 
 def test_recipes_are_listed(capsys):

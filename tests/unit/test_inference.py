@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,37 @@ def test_nothing_to_do_is_an_error(model):
         model.caption([])
     with pytest.raises(ModelError, match="no text"):
         model.generate([])
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        ("cat.png", "str 'cat.png' is no picture"),
+        (Path("cat.png"), r"PosixPath PosixPath\('cat.png'\) is no picture"),
+        (np.zeros((32, 32, 3), np.uint8), r"ndarray of shape \(32, 32, 3\) is no picture"),
+        (["cat.png"], "picture 1 of 1: str 'cat.png' is no picture"),
+        (5, "int 5 is no picture"),
+        (None, "NoneType None is no picture"),
+    ],
+    ids=["str", "path", "array", "list", "int", "none"],
+)
+def test_what_is_no_picture_is_refused(model, images, says):
+    for method in (model.caption, model.reconstruct):
+        with pytest.raises(ModelError, match=rf"{says}.*PIL\.Image\.open\(path\).*\(B, 3, H, W\)"):
+            method(images)
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (5, "int 5 is no text: give a string, or a list"),
+        (b"a cat", "bytes b'a cat' is no text"),
+        (["a cat", None], "text 2 of 2: NoneType None is no text"),
+    ],
+)
+def test_what_is_no_text_is_refused(model, texts, says):
+    with pytest.raises(ModelError, match=says):
+        model.generate(texts)
 
 
 def test_too_long_a_text_is_an_error(model):

@@ -20,6 +20,7 @@ from uae.data.data_report import Check, DataReport, write_data_report
 from uae.data.dataset import Dataset, explain_faults, read_samples
 from uae.data.profile import SampleProfile, profile_samples
 from uae.data.sample import SPLITS, Sample
+from uae.data.set_aside import count_set_aside
 from uae.data.shards import write_shards
 from uae.data.words import count_words
 from uae.errors import DataError
@@ -54,7 +55,8 @@ def validate_data(
         Counts and medians for the step's metrics.
 
     Raises:
-        DataError: If there is no data, or naming every bad image_id and the rule that it broke.
+        DataError: If there is no data, naming every bad image_id and the rule that it broke, or
+            if the training split is too small for the recipe's early stopping.
         StoreError: If the bucket cannot be read.
     """
     _refuse_occupied(out)
@@ -68,6 +70,7 @@ def validate_data(
         if report.all_faults:
             raise DataError(explain_faults(source, report.all_faults))
         splits = split_samples(samples, recipe)
+        count_set_aside(len(splits["train"]), recipe.num_set_aside)  # refuses too few
         _write(splits, out, source)
     return _summary(splits, report)
 

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from uae.errors import ModelError
-from uae.rewards.scorer_files import CONFIG_FILE, find_scorer, scorer_folder
+from uae.rewards.scorer_files import (
+    CONFIG_FILE,
+    find_scorer,
+    known_scorers,
+    no_scorer,
+    scorer_folder,
+)
 
 EFFICIENTNET = "efficientnet-lite0"  # its weights come in a package
 _TRANSFORMERS_CONFIG = "config.json"
@@ -21,17 +27,18 @@ def find_slot_scorer(name: str, weights_root: Path) -> Path | None:
     if name == EFFICIENTNET:
         return None
     folder = scorer_folder(name, weights_root)
+    known = [*known_scorers(weights_root, _TRANSFORMERS_CONFIG, CONFIG_FILE), EFFICIENTNET]
+    if not folder.is_dir():
+        raise no_scorer(name, weights_root, known)
     if is_transformers(folder):
         if not (folder / _PROCESSOR_CONFIG).is_file():
             raise ModelError(f"scorer {name!r}: {folder} lacks {_PROCESSOR_CONFIG}")
         return folder
     if (folder / CONFIG_FILE).is_file():
         return find_scorer(name, weights_root)
-    files = (_TRANSFORMERS_CONFIG, CONFIG_FILE)
-    known = {path.parent.name for file in files for path in weights_root.glob(f"scorers/*/{file}")}
     raise ModelError(
-        f"scorer {name!r}: {folder} has neither {files[0]} nor {files[1]}; give a name among "
-        f"{[*sorted(known), EFFICIENTNET]} or a folder in the layout of transformers or open_clip"
+        f"scorer {name!r}: {folder} has neither {_TRANSFORMERS_CONFIG} nor {CONFIG_FILE}; give a "
+        f"name among {known} or a folder in the layout of transformers or open_clip"
     )
 
 

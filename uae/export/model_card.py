@@ -26,6 +26,7 @@ def render_card(
     *,
     lineage: Lineage,
     bundle: Mapping[str, Any],
+    max_caption_tokens: int,
     scores: UnifiedBenchScores,
     tasks: Mapping[str, TaskScores],
     decision: Decision,
@@ -35,13 +36,14 @@ def render_card(
     Args:
         lineage: Where the model comes from.
         bundle: The content of model.json.
+        max_caption_tokens: The longest caption that the decoder can be conditioned on.
         scores: Its Unified-Bench result.
         tasks: Other benchmarks by name.
         decision: What the gate said.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # Markdown shows HTML
+        autoescape=False,  # Markdown; HTML pages are rendered elsewhere, and escaped
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -49,6 +51,7 @@ def render_card(
     return environment.get_template("model_card.md.j2").render(
         lineage=lineage,
         bundle=bundle,
+        max_caption_tokens=max_caption_tokens,
         scores=scores,
         tasks=tasks,
         decision=decision,

@@ -1,4 +1,4 @@
-"""What a recipe names must exist: base weights, scorers and judges, looked up by their files.
+"""What a recipe names must exist: base weights, scorers and judges by their files, and OCR.
 
 It takes no time and no torch. What is missing would else be found out after hours of training.
 """
@@ -13,14 +13,15 @@ from uae.errors import ModelError, RecipeError
 from uae.evaluation.judge_files import EFFICIENTNET, check_detector, check_judge, find_slot_scorer
 from uae.models.bundle import read_info, resolve_base
 from uae.recipe import Recipe
+from uae.rewards.ocr_package import check_ocr_package
 from uae.rewards.scorer_files import find_scorer
 
 
 def check_named_weights(recipe: Recipe) -> None:
-    """Refuse a recipe that names weights which do not exist.
+    """Refuse a recipe that names weights which do not exist, or needs OCR that is not installed.
 
     Raises:
-        RecipeError: Naming every key whose weights are missing, and the file that is.
+        RecipeError: Naming every key whose weights or packages are missing, and which.
     """
     try:
         base = resolve_base(recipe.models.base)
@@ -34,7 +35,7 @@ def check_named_weights(recipe: Recipe) -> None:
         except ModelError as error:
             faults.append(f"  {key}: {error}")
     if faults:
-        raise RecipeError("the recipe needs weights that are not there:\n" + "\n".join(faults))
+        raise RecipeError("the recipe needs what is not there:\n" + "\n".join(faults))
 
 
 def with_absolute_folders(recipe: Recipe) -> Recipe:
@@ -63,7 +64,7 @@ def with_absolute_folders(recipe: Recipe) -> Recipe:
 
 
 def _checks(recipe: Recipe, root: Path) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield what needs weights, a key of the recipe or a benchmark, and how to look for them."""
+    """Yield each key of the recipe or benchmark that needs something, and how to look for it."""
     gfu, ufg = recipe.generation_for_understanding, recipe.understanding_for_generation
     scorers = {
         "cold_start.scorer": recipe.cold_start.scorer,
@@ -73,6 +74,11 @@ def _checks(recipe: Recipe, root: Path) -> Iterator[tuple[str, Callable[[], obje
     }
     for key, name in scorers.items():
         yield key, partial(find_scorer, name, root)
+    if gfu.rewards.transcription.reads_pictures:
+        yield (
+            "generation_for_understanding.rewards.transcription.truth",
+            check_ocr_package,
+        )
     for slot, name in recipe.evaluation.slots.items():
         yield f"evaluation.slots.{slot}", partial(find_slot_scorer, name, root)
     yield "GenEval", partial(check_detector, root / "detector")

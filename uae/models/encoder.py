@@ -62,7 +62,7 @@ class Encoder(LoraHost):
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.image_processor = image_processor
-        self._prefix_ids, self._suffix_ids = self._template(GENERATE_ROLE)
+        self._prefix_ids, self._suffix_ids = _template(tokenizer)
         self._suppressed: Tensor | None = None
 
     @property
@@ -209,9 +209,7 @@ class Encoder(LoraHost):
         """
         disable_progress_bar()
         model = load_transformers(Qwen2_5_VLForConditionalGeneration, folder)
-        with loading(folder):
-            tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
-        return cls(model.to(device), tokenizer, ImageProcessor.load(folder))
+        return cls(model.to(device), _load_tokenizer(folder), ImageProcessor.load(folder))
 
     def _embed(self, ids: Tensor) -> Tensor:
         embedded: Tensor = self.model.model.language_model.embed_tokens(ids)
@@ -235,13 +233,6 @@ class Encoder(LoraHost):
             )
         return [*self._prefix_ids, *ids[:room], *self._suffix_ids]
 
-    def _template(self, role: str) -> tuple[list[int], list[int]]:
-        turn = [{"role": role, "content": [{"type": "text", "text": _SENTINEL}]}]
-        rendered = self.tokenizer.apply_chat_template(turn, tokenize=False)
-        before, _, after = rendered.rpartition(_SENTINEL)
-        prefix, suffix = self.tokenizer([before, after], add_special_tokens=False).input_ids
-        return prefix, suffix
-
     def _prompt_ids(self, tokens_per_image: int) -> list[int]:
         content = [{"type": "image"}, {"type": "text", "text": CAPTION_PROMPT}]
         rendered = self.tokenizer.apply_chat_template(
@@ -260,6 +251,29 @@ class Encoder(LoraHost):
             suppressed[self.tokenizer.eos_token_id] = False
             self._suppressed = suppressed.to(self.device)
         return self._suppressed
+
+
+def count_template_tokens(folder: Path) -> int:
+    """Return the `num_template_tokens` of the encoder in a folder, whose weights are not read.
+
+    Raises:
+        ModelError: If its tokenizer is missing or damaged.
+    """
+    return sum(map(len, _template(_load_tokenizer(folder))))
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    with loading(folder):
+        return Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _template(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return what the chat turn puts before and after a caption that is read."""
+    turn = [{"role": GENERATE_ROLE, "content": [{"type": "text", "text": _SENTINEL}]}]
+    rendered = tokenizer.apply_chat_template(turn, tokenize=False)
+    before, _, after = rendered.rpartition(_SENTINEL)
+    prefix, suffix = tokenizer([before, after], add_special_tokens=False).input_ids
+    return prefix, suffix
 
 
 def _make_independent_of_loading(folder: Path, dtype: torch.dtype) -> None:

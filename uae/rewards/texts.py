@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from uae.data.facts import SceneFacts
-from uae.errors import ModelError
+from uae.rewards.ocr_package import check_ocr_package
 
 _MIN_SIDE_PIXELS = 256  # recognition fails on smaller pictures
 _MIN_CONFIDENCE = 0.8
@@ -34,13 +34,9 @@ class TextReader:
         Raises:
             ModelError: If RapidOCR is not installed.
         """
-        try:
-            from rapidocr import RapidOCR
-        except ImportError as error:
-            raise ModelError(
-                "reading text in pictures needs RapidOCR: pip install 'uae[ocr]', or take the "
-                "truth from the facts (rewards.transcription.truth: facts)"
-            ) from error
+        check_ocr_package()
+        from rapidocr import RapidOCR
+
         self._engine: Any = RapidOCR(params={"Global.log_level": "error"})
 
     def read(self, images_BCHW: Tensor) -> list[list[str]]:

@@ -116,8 +116,7 @@ class Judge:
         )
 
     def _true_texts(self, indices: Sequence[int]) -> list[list[str] | None]:
-        guard = self._section.rewards.transcription
-        if guard.weight == 0 or guard.truth == "facts":
+        if not self._section.rewards.transcription.reads_pictures:
             return texts_from_facts([self._dataset[index].facts for index in indices])
         reader = TextReader()
         pages = [reader.read(self._setting.images(self._dataset, c)) for c in chunks(indices)]

@@ -8,11 +8,10 @@ from functools import lru_cache
 
 import torch
 
+from uae.data.set_aside import count_set_aside
 from uae.errors import DataError
 from uae.recipe import TrainedStage
 from uae.seeds import make_generator
-
-MIN_SAMPLES_TO_SET_ASIDE = 10
 
 
 class SampleOrder:
@@ -40,13 +39,11 @@ class SampleOrder:
         """
         if num_samples < 1:
             raise DataError(f"{stage}: the training split holds no sample; add pictures to it")
-        if num_set_aside and num_samples < MIN_SAMPLES_TO_SET_ASIDE:
-            raise DataError(
-                f"{stage}: early stopping sets a tenth of the training pictures aside, there are "
-                f"only {num_samples}; add pictures, or write `early_stopping: null`"
-            )
+        try:
+            count = count_set_aside(num_samples, num_set_aside)
+        except DataError as error:
+            raise DataError(f"{stage}: {error}") from error
         shuffled = torch.randperm(num_samples, generator=make_generator(seed, "set aside"))
-        count = min(num_set_aside, num_samples // MIN_SAMPLES_TO_SET_ASIDE)
         self.set_aside: list[int] = sorted(shuffled[:count].tolist())
         self._trained: list[int] = sorted(shuffled[count:].tolist())
         self._batch_size = batch_size

@@ -8,6 +8,7 @@ from PIL import Image
 from uae.data.dataset import load_dataset
 from uae.data.validate import split_samples, validate_data
 from uae.errors import DataError
+from uae.recipe_files import load_recipe
 
 
 @pytest.fixture
@@ -153,6 +154,21 @@ def test_split_depends_on_ids_and_seed_not_on_order(folder, recipe):
 def test_a_single_sample_cannot_be_split(recipe, folder):
     with pytest.raises(DataError, match="no sample is left for train"):
         split_samples(list(load_dataset(folder.path))[:1], recipe)
+
+
+@pytest.mark.parametrize(("num_added", "enough"), [(4, False), (5, True)])
+def test_too_few_pictures_for_early_stopping_are_refused_before_training(
+    folder, tmp_path, num_added, enough
+):
+    for index in range(num_added):  # of the 6 without a split, one is held out
+        folder.add(f"more-{index}", split="train")
+    arguments = (load_recipe("starter"), str(folder.path), tmp_path / "out", tmp_path / "r.html")
+    if enough:
+        assert validate_data(*arguments)["num_train"] == 10
+        return
+    with pytest.raises(DataError, match="takes 10 or more; there are only 9; add pictures"):
+        validate_data(*arguments)
+    assert not arguments[2].exists()
 
 
 def test_occupied_output_is_left_alone(validate, tmp_path):

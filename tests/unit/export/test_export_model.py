@@ -9,6 +9,7 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
 from example_run import write_bench, write_json
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
+import uae
 from uae.errors import DataError, ModelError
 from uae.export.export_model import export_model, publish
 from uae.export.gate import Check, Decision, read_decision
@@ -95,6 +96,17 @@ def test_card_says_scores_lineage_and_licences(exported):
     assert json.loads((out / "lineage.json").read_text()) == lineage.model_dump(mode="json")
     assert lineage.parent == "run-0"
     assert read_decision(out) == DECISION
+
+
+def test_card_says_how_long_a_caption_may_be_and_is_markdown(inputs, tmp_path):
+    source = {"source": 'Anna\'s "pets" & more', "revision": "r1", "licences": {"MIT": 1}}
+    write_json(tmp_path / "data" / "data.json", source)
+    changed = inputs | {"data": tmp_path / "data"}
+    export_model(tiny_recipe(models={"base": "starter"}), **changed, out=tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    longest = uae.load(tmp_path / "model").max_new_tokens
+    assert f"a caption may take {longest} tokens." in card
+    assert source["source"] in card
 
 
 def test_export_may_be_repeated_and_is_the_same(inputs, exported, tmp_path):

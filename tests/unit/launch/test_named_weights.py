@@ -50,7 +50,7 @@ def test_weights_are_found_by_their_files(base):
 @pytest.mark.parametrize(
     ("before", "after", "says"),
     [
-        ("\n  scorer: clip\n", "\n  scorer: clipp\n", r"cold_start\.scorer: scorer 'clipp': .*"),
+        ("\n  scorer: clip\n", "\n  scorer: clipp\n", r"cold_start\.scorer: no scorer 'clipp' in "),
         (
             "    scorer: clip\n",
             "    scorer: ssl\n",
@@ -59,12 +59,12 @@ def test_weights_are_found_by_their_files(base):
         (
             "{scorer: clip}",
             "{scorer: cilp}",
-            r"understanding_for_generation\.rewards\.scorer: scorer 'cilp'",
+            r"understanding_for_generation\.rewards\.scorer: no scorer 'cilp' in ",
         ),
         (
             "dinov2: ssl",
             "dinov2: sssl",
-            r"evaluation\.slots\.dinov2: scorer 'sssl': .*'ssl', 'efficientnet-lite0'\]",
+            r"slots\.dinov2: no scorer 'sssl' in .*; there are: .*, ssl, efficientnet-lite0;",
         ),
         ("base: starter", "base: sarter", "models.base 'sarter': no model bundle"),
     ],
@@ -96,6 +96,22 @@ def test_everything_missing_is_told_at_once(base):
     with pytest.raises(RecipeError) as error:
         settle_recipe(STARTER.replace("scorer: clip", "scorer: clipp"), base_model=str(base))
     assert len(str(error.value).splitlines()) == 5
+
+
+def test_folder_that_is_no_scorer_is_named(base):
+    (base.parent / "scorers" / "empty").mkdir()
+    with pytest.raises(RecipeError, match=r"scorer 'empty': .*empty has neither config\.json nor"):
+        settle_recipe(STARTER.replace("dinov2: ssl", "dinov2: empty"), base_model=str(base))
+
+
+def test_missing_ocr_package_is_named_before_anything_is_trained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    guard = "transcription: {weight: 0.1, truth: facts}"
+    assert guard in STARTER
+    says = r"rewards\.transcription\.truth: .*needs rapidocr: .*-c constraints\.txt -e '\.\[ocr\]'"
+    with pytest.raises(RecipeError, match=says):
+        settle_recipe(STARTER.replace(guard, guard.replace("facts", "ocr")))
+    settle_recipe(STARTER.replace(guard, "transcription: {weight: 0, truth: ocr}"))
 
 
 def test_validate_refuses_a_misspelt_scorer(capsys, tmp_path):

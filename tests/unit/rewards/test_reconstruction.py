@@ -112,7 +112,7 @@ def test_a_scorer_can_be_a_folder_anywhere(tmp_path, root):
 
 
 def test_an_unknown_scorer_names_those_that_exist(root):
-    with pytest.raises(ModelError, match=r"does not exist; give a name among \['clip'\]"):
+    with pytest.raises(ModelError, match=r"no scorer 'dino' in .*scorers; there are: clip;"):
         load_scorer("dino", root)
 
 

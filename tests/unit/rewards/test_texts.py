@@ -29,5 +29,5 @@ def test_reader_reads_small_pictures():
 
 def test_reader_without_its_package_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "rapidocr", None)
-    with pytest.raises(ModelError, match=r"pip install 'uae\[ocr\]'"):
+    with pytest.raises(ModelError, match=r"needs rapidocr: .*pip install -c .*'\.\[ocr\]'"):
         TextReader()

@@ -240,7 +240,7 @@ def test_data_set_is_read_from_the_bucket(store, tmp_path, monkeypatch):
     (source / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
     store.put_folder(source, "data/set")
     uri = f"s3://{store.bucket}/data/set"
-    arguments = (load_recipe("starter"), uri, tmp_path / "out", tmp_path / "report.html")
+    arguments = (load_recipe("smoke"), uri, tmp_path / "out", tmp_path / "report.html")
     assert validate_data(*arguments, store)["num_samples"] == 4
     assert json.loads((tmp_path / "out/data.json").read_text())["source"] == uri
     with pytest.raises(StoreError, match="nothing is at s3://uae/no-data"):

@@ -50,7 +50,7 @@ def test_at_most_a_tenth_is_set_aside():
 
 
 def test_too_few_samples_to_set_any_aside_is_an_error():
-    with pytest.raises(DataError, match="only 9; add pictures"):
+    with pytest.raises(DataError, match=r"gfu: early stopping .* only 9; add pictures"):
         SampleOrder(9, 4, 0, "gfu", num_set_aside=1)
 
 
