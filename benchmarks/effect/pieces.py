@@ -188,11 +188,11 @@ def code_sha() -> str:
 # Seconds for an update, and for a judged scene: a guess for one thread on each of two cores and the
 # starter recipe, until the first pieces are finished and their own times serve.
 _SECONDS = {
-    STAGE_1: 0.7,
-    "cold_start": 3.0,
-    "generation_for_understanding": 2.0,
-    "understanding_for_generation": 2.5,
-    BENCH: 0.25,
+    STAGE_1: 1.2,
+    "cold_start": 1.3,
+    "generation_for_understanding": 3.0,
+    "understanding_for_generation": 9.0,
+    BENCH: 0.12,
 }
 _START_SECONDS = 5.0
 
