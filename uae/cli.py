@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from uae.errors import RunError, UaeError
 
@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+# argparse has no public name for it, and at run time it takes no parameter.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="uae",
@@ -49,7 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_pipeline_commands(commands)
+    _add_model_commands(commands)
+    return parser
 
+
+def _add_pipeline_commands(commands: Commands) -> None:
     recipes = commands.add_parser("recipes", help="list the shipped recipes")
     recipes.set_defaults(command=_recipes)
 
@@ -88,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_root(report)
     report.set_defaults(command=_report)
 
+
+def _add_model_commands(commands: Commands) -> None:
     caption = commands.add_parser("caption", help="describe pictures")
     _add_model(caption)
     caption.add_argument(
@@ -108,7 +119,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_out(reconstruct, PICTURE_OUT, Path("reconstruction.png"), *PICTURES)
     _add_seed_of_noise(reconstruct)
     reconstruct.set_defaults(command=_reconstruct)
-    return parser
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
