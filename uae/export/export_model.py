@@ -120,7 +120,6 @@ def export_model(
     card = render_card(
         lineage=lineage,
         bundle=bundle,
-        max_caption_tokens=_max_caption_tokens(model, bundle),
         scores=read_unified_bench(unified_bench),
         tasks={
             name: read_task_scores(folder)
@@ -206,14 +205,6 @@ def _lineage(recipe: Recipe, run_id: str, model: Path, data: Path, parent: str |
         parent=parent,
         code_version=version("uae"),
     )
-
-
-def _max_caption_tokens(model: Path, bundle: Mapping[str, Any]) -> int:
-    """Return the `max_new_tokens` of the loaded model, without loading its weights."""
-    from uae.models.encoder import count_template_tokens
-
-    tokens: int = bundle["condition_tokens"]
-    return tokens - count_template_tokens(model / "encoder")
 
 
 def _copy_licences(recipe: Recipe, lineage: Lineage, folder: Path) -> None:

@@ -26,7 +26,6 @@ def render_card(
     *,
     lineage: Lineage,
     bundle: Mapping[str, Any],
-    max_caption_tokens: int,
     scores: UnifiedBenchScores,
     tasks: Mapping[str, TaskScores],
     decision: Decision,
@@ -36,7 +35,6 @@ def render_card(
     Args:
         lineage: Where the model comes from.
         bundle: The content of model.json.
-        max_caption_tokens: The longest caption that the decoder can be conditioned on.
         scores: Its Unified-Bench result.
         tasks: Other benchmarks by name.
         decision: What the gate said.
@@ -51,7 +49,6 @@ def render_card(
     return environment.get_template("model_card.md.j2").render(
         lineage=lineage,
         bundle=bundle,
-        max_caption_tokens=max_caption_tokens,
         scores=scores,
         tasks=tasks,
         decision=decision,

@@ -253,15 +253,6 @@ class Encoder(LoraHost):
         return self._suppressed
 
 
-def count_template_tokens(folder: Path) -> int:
-    """Return the `num_template_tokens` of the encoder in a folder, whose weights are not read.
-
-    Raises:
-        ModelError: If its tokenizer is missing or damaged.
-    """
-    return sum(map(len, _template(_load_tokenizer(folder))))
-
-
 def _load_tokenizer(folder: Path) -> Any:
     with loading(folder):
         return Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)

@@ -9,7 +9,6 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
 from example_run import write_bench, write_json
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
-import uae
 from uae.errors import DataError, ModelError
 from uae.export.export_model import export_model, publish
 from uae.export.gate import Check, Decision, read_decision
@@ -99,13 +98,13 @@ def test_card_says_scores_lineage_and_licences(exported):
 
 
 def test_card_says_how_long_a_caption_may_be_and_is_markdown(inputs, tmp_path):
-    source = {"source": 'Anna\'s "pets" & more', "revision": "r1", "licences": {"MIT": 1}}
+    source = {"source": 'the shelter\'s "pets" & more', "revision": "r1", "licences": {"MIT": 1}}
     write_json(tmp_path / "data" / "data.json", source)
     changed = inputs | {"data": tmp_path / "data"}
     export_model(tiny_recipe(models={"base": "starter"}), **changed, out=tmp_path / "model")
     card = (tmp_path / "model" / "README.md").read_text()
-    longest = uae.load(tmp_path / "model").max_new_tokens
-    assert f"a caption may take {longest} tokens." in card
+    read = json.loads((tmp_path / "model" / "model.json").read_text())["condition_tokens"]
+    assert f"the decoder reads {read} tokens: a caption's and" in card
     assert source["source"] in card
 
 
