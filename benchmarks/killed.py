@@ -22,12 +22,8 @@ from pathlib import Path
 
 import psutil
 
-STAGES = (
-    "pretrain_decoder",
-    "cold_start",
-    "generation_for_understanding",
-    "understanding_for_generation",
-)
+from uae.export.run_folder import TRAINED_STAGES
+
 PATIENCE = 30.0  # seconds until every process of a killed run is gone
 _START_SECONDS = 4.0  # of imports, when nothing is lost by a kill
 
@@ -122,7 +118,7 @@ def main() -> int:
 
 def _kill_in_every_stage(victim: Victim, seconds: dict[str, float], draw: random.Random) -> None:
     victim.start()
-    for number, stage in enumerate(STAGES):
+    for number, stage in enumerate(TRAINED_STAGES):
         step = victim.wait_for(stage)
         moment = draw.uniform(_START_SECONDS, max(_START_SECONDS, 0.9 * seconds[stage]))
         time.sleep(moment)
@@ -137,7 +133,8 @@ def _kill_in_every_stage(victim: Victim, seconds: dict[str, float], draw: random
         victim.start()
     while victim.ended() is None:
         time.sleep(1)
-    again = [s for s in STAGES if len(re.findall(f'"succeeded", "step": "{s}"', victim.log)) > 1]
+    log = victim.log
+    again = [s for s in TRAINED_STAGES if log.count(f'"succeeded", "step": "{s}"') > 1]
     if victim.ended() != 0 or again:
         sys.exit(f"exit code {victim.ended()}; made again: {again}; see {victim.root}")
 

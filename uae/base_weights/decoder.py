@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -191,17 +191,12 @@ def _train_part(rank: int, work: Path) -> None:
     transformer.requires_grad_(True)
     connector.requires_grad_(True)
     names = CellNames(transformer, NAMING_BLOCK, WIDTH)
-    modules = {"transformer": transformer, "connector": connector, "names": names}
     for phase in PHASES:
-        _train_phase(phase, model, modules, rank, work)
+        _train_phase(phase, model, names, rank, work)
 
 
-def _train_phase(
-    phase: Phase, model: AutoEncoder, modules: dict[str, nn.Module], rank: int, work: Path
-) -> None:
+def _train_phase(phase: Phase, model: AutoEncoder, names: CellNames, rank: int, work: Path) -> None:
     part = f"{phase.draws}/{rank}"
-    names = modules["names"]
-    assert isinstance(names, CellNames)
 
     @cache
     def pool() -> Pool:  # minutes: not for a phase that is complete
@@ -222,7 +217,11 @@ def _train_phase(
     run_training(
         f"{NAME}/{phase.name}",
         work / NAME / phase.name,
-        modules=modules,
+        modules={
+            "transformer": model.decoder.transformer,
+            "connector": model.connector,
+            "names": names,
+        },
         loss_fn=loss_fn,
         settings=phase.settings,
         checkpoint_every=500,

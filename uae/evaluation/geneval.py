@@ -34,6 +34,7 @@ from uae.evaluation.geneval_rules import (
     needs_color,
     with_colors,
 )
+from uae.evaluation.judge_files import COLOR_SCORER
 from uae.evaluation.pictures import Pixels, read_png
 from uae.evaluation.results import generation_settings, write_results
 from uae.evaluation.self_test import SelfTest
@@ -116,7 +117,7 @@ def load_starter_models(root: Path, batch_size: int, device: torch.device | str)
     return GenevalModels(
         load_detector(root / "detector", batch_size=batch_size, device=device),
         OpenClipColors.load(
-            root / "scorers" / "clip",
+            root / "scorers" / COLOR_SCORER,
             colors=tuple(COLORS),
             templates=OFFICIAL_TEMPLATES,
             batch_size=batch_size,

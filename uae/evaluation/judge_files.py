@@ -12,6 +12,7 @@ from uae.rewards.scorer_files import (
 )
 
 EFFICIENTNET = "efficientnet-lite0"  # its weights come in a package
+COLOR_SCORER = "clip"  # among the scorers: names the colours in GenEval
 _TRANSFORMERS_CONFIG = "config.json"
 _PROCESSOR_CONFIG = "preprocessor_config.json"
 

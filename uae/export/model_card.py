@@ -41,7 +41,8 @@ def render_card(
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,  # Markdown; HTML pages are rendered elsewhere, and escaped
+        autoescape=False,  # Markdown needs no entities for quotes,
+        finalize=_without_tags,  # but shows HTML
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -54,3 +55,7 @@ def render_card(
         decision=decision,
         condition_source=CONDITION_SOURCES[bundle["condition_source"]],
     )
+
+
+def _without_tags(value: object) -> object:
+    return value.replace("<", "&lt;") if isinstance(value, str) else value

@@ -10,7 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from uae.errors import ModelError, RecipeError
-from uae.evaluation.judge_files import EFFICIENTNET, check_detector, check_judge, find_slot_scorer
+from uae.evaluation.judge_files import (
+    COLOR_SCORER,
+    EFFICIENTNET,
+    check_detector,
+    check_judge,
+    find_slot_scorer,
+)
 from uae.models.bundle import read_info, resolve_base
 from uae.recipe import Recipe
 from uae.rewards.ocr_package import check_ocr_package
@@ -70,7 +76,7 @@ def _checks(recipe: Recipe, root: Path) -> Iterator[tuple[str, Callable[[], obje
         "cold_start.scorer": recipe.cold_start.scorer,
         "generation_for_understanding.rewards.scorer": gfu.rewards.scorer,
         "understanding_for_generation.rewards.scorer": ufg.rewards.scorer,
-        "the colours of GenEval": "clip",
+        "the colours of GenEval": COLOR_SCORER,
     }
     for key, name in scorers.items():
         yield key, partial(find_scorer, name, root)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from uae.evaluation.judge_files import EFFICIENTNET
+from uae.evaluation.judge_files import COLOR_SCORER, EFFICIENTNET
 from uae.fingerprints import folder_sha256
 from uae.models.bundle import resolve_base, weights_root
 from uae.recipe import TrainedStage
@@ -62,7 +62,7 @@ def benchmark_weights(recipe: str, benchmark: Benchmark) -> dict[str, str]:
         },
         "geneval": {
             "weights/detector": root / "detector",
-            "weights/colours": scorer_folder("clip", root),
+            "weights/colours": scorer_folder(COLOR_SCORER, root),
         },
         "dpg_bench": {"weights/judge": root / "judge"},
     }

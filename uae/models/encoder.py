@@ -209,7 +209,9 @@ class Encoder(LoraHost):
         """
         disable_progress_bar()
         model = load_transformers(Qwen2_5_VLForConditionalGeneration, folder)
-        return cls(model.to(device), _load_tokenizer(folder), ImageProcessor.load(folder))
+        with loading(folder):
+            tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
+        return cls(model.to(device), tokenizer, ImageProcessor.load(folder))
 
     def _embed(self, ids: Tensor) -> Tensor:
         embedded: Tensor = self.model.model.language_model.embed_tokens(ids)
@@ -251,11 +253,6 @@ class Encoder(LoraHost):
             suppressed[self.tokenizer.eos_token_id] = False
             self._suppressed = suppressed.to(self.device)
         return self._suppressed
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    with loading(folder):
-        return Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def _template(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -108,6 +108,16 @@ def test_card_says_how_long_a_caption_may_be_and_is_markdown(inputs, tmp_path):
     assert source["source"] in card
 
 
+def test_card_shows_no_html_of_the_data(inputs, tmp_path):
+    source = {"source": "<script>alert(1)</script>", "revision": "r1", "licences": {"MIT": 1}}
+    write_json(tmp_path / "data" / "data.json", source)
+    changed = inputs | {"data": tmp_path / "data"}
+    export_model(tiny_recipe(models={"base": "starter"}), **changed, out=tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "<script" not in card
+    assert "&lt;script" in card
+
+
 def test_export_may_be_repeated_and_is_the_same(inputs, exported, tmp_path):
     again = tmp_path / "model"
     recipe = tiny_recipe(models={"base": "starter"})
