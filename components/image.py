@@ -1,6 +1,8 @@
-"""The image that every step runs in."""
+"""The images that steps run in, as `images/images.yaml` names them."""
 
-import os
+from uae_images.references import ImageReferences
 
-# Pinned by digest where it is deployed: `UAE_IMAGE=... uae compile`.
-IMAGE = os.environ.get("UAE_IMAGE", "uae-python:0.1.0")
+_REFERENCES = ImageReferences.read()
+CONTROL = _REFERENCES.image("control")
+TRAINER = _REFERENCES.image("trainer")
+EVALUATOR = _REFERENCES.image("evaluator")

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from uae.errors import RunError, StoreError
 from uae.launch.console import RunConsole
 from uae.launch.events import EVENTS_VARIABLE, Event
 from uae.launch.interruption import Interruption
+from uae.launch.location import JOB_VARIABLE
 from uae.launch.lock import run_lock
 from uae.launch.outcome import (
     collect,
@@ -43,7 +45,7 @@ from uae.replacement import replaced_file
 from uae.store.embedded import EmbeddedStore
 from uae.store.s3 import Store, parse_endpoint
 from uae_pipelines.compile import compile_pipeline
-from uae_pipelines.pipeline import uae_pipeline
+from uae_pipelines.pipeline import build_pipeline
 
 __all__ = ["compile_pipeline", "report", "run"]
 
@@ -164,6 +166,7 @@ def _variables(folder: Path) -> dict[str, str]:
     temporary.mkdir(exist_ok=True)
     return SPEED | announce_parent() | {
         EVENTS_VARIABLE: "1",
+        JOB_VARIABLE: uuid.uuid4().hex,  # this execution; nothing that is drawn depends on it
         USAGE_VARIABLE: str(folder / "usage.json"),
         "TMPDIR": str(temporary),
     }  # fmt: skip
@@ -220,9 +223,10 @@ def _run_pipeline(
     )
     with ExitStack() as stack:
         log = stack.enter_context((logs / "pipeline.log").open("a", 1, encoding="utf-8"))
+        pipeline = build_pipeline()
         output = RunConsole(
             log,
-            _num_steps(),
+            _num_steps(pipeline),
             console,
             on_output=interruption.raise_if_due,
             on_fault=interruption.kill_step,
@@ -233,7 +237,7 @@ def _run_pipeline(
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # on settings that only a cluster has
         try:
-            uae_pipeline(
+            pipeline(
                 recipe=request.recipe,
                 data=request.data,
                 run_id=folder.name,
@@ -245,7 +249,7 @@ def _run_pipeline(
     return None
 
 
-def _num_steps() -> int:
-    components = uae_pipeline.pipeline_spec.components.values()
+def _num_steps(pipeline: Any) -> int:
+    components = pipeline.pipeline_spec.components.values()
     executed = [len(c.dag.tasks) for c in components if c.WhichOneof("implementation") == "dag"]
     return sum(executed) + 1  # the exit handler

@@ -31,3 +31,11 @@ class EvaluationError(UaeError):
 
 class RunError(UaeError):
     """A run that failed, does not exist, or is held by another process."""
+
+
+class ResourcesError(UaeError):
+    """What steps get on a cluster: an unknown key, a wrong value, or a launch that contradicts."""
+
+
+class ClusterError(UaeError):
+    """A cluster that refuses, is gone, or lost a job. Trying again may help."""

@@ -36,7 +36,7 @@ import uae.errors
 from uae.errors import StoreError, UaeError
 from uae.fingerprints import file_sha256, folder_sha256, json_sha256
 from uae.launch.events import emit
-from uae.launch.location import RunLocation
+from uae.launch.location import RunLocation, current_job
 from uae.launch.parent import follow_parent
 from uae.launch.tee import Tee
 
@@ -156,7 +156,8 @@ class Step:
             else:
                 continue
             self.record.artifacts[name] = f"s3://{self.location.bucket}/{key}"
-            self.record.digests[name] = artifact.metadata["sha256"] = sha256
+            self.record.digests[name] = sha256
+            self._describe(name)
 
     def restore_outputs(self) -> None:
         """Bring stored outputs to where this execution expects them."""
@@ -170,9 +171,16 @@ class Step:
                 self.store.get_folder(key, path)
             else:
                 self.store.get_file(key, path)
-            artifact.metadata["sha256"] = self.record.digests[name]
+            self._describe(name)
         self.log_metrics(self.record.metrics)
         self.restored = True
+
+    def _describe(self, name: str) -> None:
+        """Say in an output's metadata what it is and where the store has it."""
+        self.outputs[name].metadata |= {
+            "sha256": self.record.digests[name],
+            "stored_at": self.record.artifacts[name],
+        }
 
     def finish(self, started: float, log_tail: list[str]) -> None:
         """Fill in what every ending has in common."""
@@ -222,7 +230,7 @@ def step(
     except UaeError as error:  # there is no place for a record, or nothing to know it by
         emit("failed", name, error=_describe(error))
         raise
-    record = StepRecord(name, hash_inputs(inputs), location.job, _now())
+    record = StepRecord(name, hash_inputs(inputs), current_job(), _now())
     work = Step(record, location, store, outputs, metrics)
     if _resume(work):
         emit("restored", name, seconds=work.record.seconds)
@@ -265,7 +273,7 @@ def _resume(work: Step) -> bool:
         work.record = before
         work.restore_outputs()
         return True
-    if before.job == work.record.job:
+    if before.job and before.job == work.record.job:
         work.record.attempt = before.attempt + 1
         if before.status == "failed" and before.error and not before.error["retryable"]:
             raise _stored_error(before.error)

@@ -2,13 +2,16 @@
 
 from kfp import dsl
 
-from uae_components.image import IMAGE
+from uae_components.image import TRAINER
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=TRAINER, install_kfp_package=False)
 def cold_start(
     recipe: str,
     run: str,
+    launch: str,
+    tolerations: list,
+    node_selector: dict,
     data: dsl.Input[dsl.Dataset],
     model_in: dsl.Input[dsl.Model],
     model: dsl.Output[dsl.Model],
@@ -23,6 +26,9 @@ def cold_start(
         "cold_start",
         recipe,
         run,
+        launch=launch,
+        tolerations=tolerations,
+        node_selector=node_selector,
         data=data,
         model_in=model_in,
         model_out=model,

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from uae_components.image import IMAGE
+from uae_components.image import EVALUATOR
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=EVALUATOR, install_kfp_package=False)
 def evaluate_dpg_bench(
     recipe: str,
     run: str,
@@ -14,6 +14,7 @@ def evaluate_dpg_bench(
     results: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    judge_self_test: dsl.Output[dsl.ClassificationMetrics],
 ) -> None:
     """Ask a judge yes/no questions about the pictures of dense prompts."""
     from uae.launch.evaluation import run_evaluation
@@ -28,4 +29,5 @@ def evaluate_dpg_bench(
         results=results,
         page=page,
         metrics=metrics,
+        classifications={"self_test": judge_self_test},
     )

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from uae_components.image import IMAGE
+from uae_components.image import EVALUATOR
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=EVALUATOR, install_kfp_package=False)
 def evaluate_geneval(
     recipe: str,
     run: str,
@@ -14,6 +14,8 @@ def evaluate_geneval(
     results: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    colors_asked_and_seen: dsl.Output[dsl.ClassificationMetrics],
+    judge_self_test: dsl.Output[dsl.ClassificationMetrics],
 ) -> None:
     """Ask a detector whether the pictures hold what their prompts name."""
     from uae.launch.evaluation import run_evaluation
@@ -28,4 +30,5 @@ def evaluate_geneval(
         results=results,
         page=page,
         metrics=metrics,
+        classifications={"colors": colors_asked_and_seen, "self_test": judge_self_test},
     )

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from uae_components.image import IMAGE
+from uae_components.image import EVALUATOR
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=EVALUATOR, install_kfp_package=False)
 def evaluate_unified_bench(
     recipe: str,
     run: str,

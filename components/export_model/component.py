@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from uae_components.image import IMAGE
+from uae_components.image import CONTROL
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=CONTROL, install_kfp_package=False)
 def export_model(
     recipe: str,
     run: str,

@@ -2,13 +2,16 @@
 
 from kfp import dsl
 
-from uae_components.image import IMAGE
+from uae_components.image import TRAINER
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=TRAINER, install_kfp_package=False)
 def pretrain_decoder(
     recipe: str,
     run: str,
+    launch: str,
+    tolerations: list,
+    node_selector: dict,
     data: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     logs: dsl.Output[dsl.Artifact],
@@ -22,6 +25,9 @@ def pretrain_decoder(
         "pretrain_decoder",
         recipe,
         run,
+        launch=launch,
+        tolerations=tolerations,
+        node_selector=node_selector,
         data=data,
         model_in=None,
         model_out=model,

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = {"uae": "uae", "uae_components": "components", "uae_pipelines": "pipelines"}
+FOLDERS = {
+    "uae": "uae", "uae_components": "components", "uae_pipelines": "pipelines",
+    "uae_images": "images",
+}  # fmt: skip
 
 
 class Import(NamedTuple):

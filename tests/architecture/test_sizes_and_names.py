@@ -8,7 +8,7 @@ from pathlib import Path
 from architecture.imports import imports
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("uae", "components", "pipelines", "benchmarks", "tests")
+FOLDERS = ("uae", "components", "pipelines", "images", "benchmarks", "tests")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60

@@ -19,6 +19,7 @@ from uae_components.gate.component import gate
 from uae_components.generation_for_understanding.component import generation_for_understanding
 from uae_components.pretrain_decoder.component import pretrain_decoder
 from uae_components.report_run.component import report_run
+from uae_components.start_run.component import start_run
 from uae_components.understanding_for_generation.component import understanding_for_generation
 from uae_components.validate_data.component import validate_data
 
@@ -35,11 +36,9 @@ class Steps:
             "run_id": "small",
             "endpoint": server.endpoint,
             "bucket": server.bucket,
-            "job": "1",
         }
         self.recipe_file = write_recipe(folder)
         self.data_folder = write_data(folder / "pairs")
-        self.settled: Any = None
 
     def outputs(self, step: str, **kinds: type[dsl.Artifact]) -> Outputs:
         """Return artifacts for a step to write, each in its own place."""
@@ -55,7 +54,8 @@ class Steps:
             name, model=dsl.Model, logs=dsl.Artifact, curves=dsl.HTML, metrics=dsl.Metrics
         )
         start = {"model_in": before["model"]} if before else {}
-        component.python_func(**self.given, **start, **outputs)
+        here = {"launch": "", "tolerations": [], "node_selector": {}}
+        component.python_func(**self.given, **here, **start, **outputs)
         return outputs
 
     def evaluate(self, component: Any, trained: Outputs, **more: str) -> Outputs:
@@ -64,26 +64,32 @@ class Steps:
         component.python_func(**self.given, **more, model=trained["model"], **outputs)
         return outputs
 
+    def start(self, run_id: str, recipe: str, data: str, seed: int = -1) -> Any:
+        """Return what `start_run` hands to the other steps."""
+        chosen = {"recipe": recipe, "data": data, "data_revision": "", "base_model": ""}
+        outputs = self.outputs(f"start_run-{run_id}", metrics=dsl.Metrics)
+        where = self.where | {"run_id": run_id}
+        return start_run.python_func(**chosen, seed=seed, **where, **outputs)
+
+    @cached_property
+    def started(self) -> Any:
+        data = str(self.data_folder)
+        return self.start("small", self.recipe_file.read_text(), data, seed=7)
+
     @cached_property
     def validated(self) -> Outputs:
         outputs = self.outputs(
             "validate_data", dataset=dsl.Dataset, report=dsl.HTML, metrics=dsl.Metrics
         )
-        self.settled = validate_data.python_func(
-            recipe=self.recipe_file.read_text(),
-            data=str(self.data_folder),
-            seed=7,
-            base_model="",
-            **self.where,
-            **outputs,
-        )
+        given = self.started._asdict()
+        validate_data.python_func(**given, data=str(self.data_folder), **outputs)
         return outputs
 
     @property
     def given(self) -> dict[str, Any]:
-        dataset = self.validated["dataset"]
-        recipe, run = self.settled
-        return {"recipe": recipe, "run": run, "data": dataset}
+        started = self.started
+        data = self.validated["dataset"]
+        return {"recipe": started.recipe, "run": started.run, "data": data}
 
     @cached_property
     def pretrained(self) -> Outputs:
@@ -157,7 +163,7 @@ class Steps:
             error_code=None,
             error_message=None,
         )
-        report_run.python_func(**self.where, status=status, **outputs)
+        report_run.python_func(**self.where, ui_url="", status=status, **outputs)
         return outputs
 
 

@@ -26,33 +26,28 @@ def text(artifact):
     return Path(artifact.path).read_text(encoding="utf-8")
 
 
-def test_validate_data_settles_recipe_and_location(steps):
-    outputs = steps.validated
-    recipe, run = steps.settled
+def test_start_run_settles_recipe_location_and_revision(steps):
+    recipe, run, revision = steps.started
     assert parse_recipe(recipe).seed == 7
-    assert run == f"{steps.where['endpoint']}/uae/runs/small#1"
+    assert run == f"{steps.where['endpoint']}/uae/runs/small"
+    assert len(revision) == 64
     assert steps.store.get_bytes("runs/small/recipe.yaml").decode() == recipe
+    assert record(steps, "start_run")["metrics"] == {"seed": 7.0}
+
+
+def test_start_run_names_a_wrong_recipe_key(steps):
+    with pytest.raises(RecipeError, match="colour"):
+        steps.start("bad-recipe", "name: x\ncolour: red\n", "starter")
+    found = steps.store.get_json("runs/bad-recipe/steps/start_run.json")
+    assert (found["status"], found["error"]["retryable"]) == ("failed", False)
+
+
+def test_validate_data_leaves_data_set_and_report(steps):
+    outputs = steps.validated
     assert (Path(outputs["dataset"].path) / "data.json").is_file()
     assert "<html" in text(outputs["report"])
     assert outputs["metrics"].metadata["num_heldout"] == 4
     assert record(steps, "validate_data")["status"] == "succeeded"
-
-
-def refuse(steps, name, recipe, data):
-    kinds = {key: type(artifact) for key, artifact in steps.validated.items()}
-    outputs = steps.outputs(f"validate_data-{name}", **kinds)
-    where = steps.where | {"run_id": name}
-    with pytest.raises((RecipeError, DataError)) as caught:
-        validate_data.python_func(
-            recipe=recipe, data=data, seed=-1, base_model="", **where, **outputs
-        )
-    assert steps.store.get_json(f"runs/{name}/steps/validate_data.json")["status"] == "failed"
-    return str(caught.value), outputs
-
-
-def test_validate_data_names_a_wrong_recipe_key(steps):
-    message, _ = refuse(steps, "bad-recipe", "name: x\ncolour: red\n", "starter")
-    assert "colour" in message
 
 
 def test_validate_data_keeps_the_report_on_refused_data(steps, tmp_path):
@@ -65,8 +60,12 @@ def test_validate_data_keeps_the_report_on_refused_data(steps, tmp_path):
     }
     (tmp_path / "a.png").write_text("no picture")
     (tmp_path / "captions.jsonl").write_text(json.dumps(row) + "\n")
-    message, outputs = refuse(steps, "bad-data", steps.recipe_file.read_text(), str(tmp_path))
-    assert "a" in message
+    started = steps.start("bad-data", steps.recipe_file.read_text(), str(tmp_path))
+    kinds = {key: type(artifact) for key, artifact in steps.validated.items()}
+    outputs = steps.outputs("validate_data-bad-data", **kinds)
+    with pytest.raises(DataError, match="a"):
+        validate_data.python_func(**started._asdict(), data=str(tmp_path), **outputs)
+    assert steps.store.get_json("runs/bad-data/steps/validate_data.json")["status"] == "failed"
     stored = steps.store.get_bytes("runs/bad-data/artifacts/validate_data/report").decode()
     assert stored == text(outputs["report"])
 
@@ -151,6 +150,7 @@ def test_component_is_thin_and_described(folder):
 
 
 def test_pipeline_documents_every_parameter():
-    documentation = inspect.getdoc(pipeline.uae_pipeline.pipeline_func)
-    for name in pipeline.uae_pipeline.component_spec.inputs:
+    built = pipeline.build_pipeline()
+    documentation = inspect.getdoc(built.pipeline_func)
+    for name in built.component_spec.inputs:
         assert f"{name}:" in documentation

@@ -1,6 +1,7 @@
 """Step records: what they say after success, failure and a resume, on a real embedded store."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from artifact_place import Place
 
 from uae import records
 from uae.errors import DataError, StoreError
-from uae.launch.location import RunLocation, run_location
+from uae.launch.location import JOB_VARIABLE, RunLocation, run_location
 from uae.records import step
 from uae.store.embedded import EmbeddedStore
 from uae.store.s3 import Store
@@ -31,9 +32,12 @@ def store(server: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 @pytest.fixture
-def run(server: EmbeddedStore, request: pytest.FixtureRequest) -> str:
+def run(
+    server: EmbeddedStore, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    monkeypatch.setenv(JOB_VARIABLE, "1")
     name = re.sub(r"\W", "-", request.node.name)
-    return run_location(name, server.endpoint, "uae", job="1")
+    return run_location(name, server.endpoint, "uae")
 
 
 def record_of(store: Store, run: str, name: str) -> dict[str, Any]:
@@ -42,8 +46,9 @@ def record_of(store: Store, run: str, name: str) -> dict[str, Any]:
 
 
 def again(run: str) -> str:
-    """Return the location of the same run in another execution."""
-    return run.replace("#1", "#2")
+    """Return the run's location, from now on in another execution."""
+    os.environ[JOB_VARIABLE] = "2"  # the fixture restores it
+    return run
 
 
 def train(run: str, folder: Path, calls: list[str], *, recipe: str = "a") -> Place:
@@ -194,11 +199,17 @@ def test_other_version_works_again_without_the_old_checkpoints(
     assert not store.exists(checkpoint)
 
 
-def test_location_is_read_back(server: EmbeddedStore) -> None:
-    del server
-    text = run_location("", "http://127.0.0.1:8333/", "bucket", job="42")
-    assert text == "http://127.0.0.1:8333/bucket/runs/42#42"
-    assert RunLocation.parse(text) == RunLocation("http://127.0.0.1:8333", "bucket", "42", "42")
+def test_location_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(JOB_VARIABLE, "42")
+    text = run_location("", "http://127.0.0.1:8333/", "bucket")
+    assert text == "http://127.0.0.1:8333/bucket/runs/42"
+    assert RunLocation.parse(text) == RunLocation("http://127.0.0.1:8333", "bucket", "42")
+
+
+def test_run_without_any_id_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(JOB_VARIABLE, raising=False)
+    with pytest.raises(StoreError, match="run_id"):
+        run_location("", "http://127.0.0.1:8333", "bucket")
 
 
 @pytest.mark.parametrize(
@@ -207,12 +218,12 @@ def test_location_is_read_back(server: EmbeddedStore) -> None:
 )
 def test_bad_location_is_refused(run_id: str, endpoint: str, bucket: str) -> None:
     with pytest.raises(StoreError):
-        run_location(run_id, endpoint, bucket, job="1")
+        run_location(run_id, endpoint, bucket)
 
 
 def test_password_in_the_endpoint_is_not_told() -> None:
     with pytest.raises(StoreError) as caught:
-        run_location("a", "https://key:hidden@h", "uae", job="1")
+        run_location("a", "https://key:hidden@h", "uae")
     assert "hidden" not in str(caught.value)
     assert caught.value.__context__ is None, "a traceback would show it"
 

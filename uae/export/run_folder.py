@@ -31,6 +31,7 @@ TRAINED_STAGES = (
 )
 BENCH_STEPS = tuple(f"evaluate_unified_bench/{stage}" for stage in TRAINED_STAGES)
 KNOWN_STEPS = (
+    "start_run",
     "validate_data",
     *(step for pair in zip(TRAINED_STAGES, BENCH_STEPS, strict=True) for step in pair),
     "evaluate_geneval",

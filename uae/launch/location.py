@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,39 +13,48 @@ if TYPE_CHECKING:
     from uae.store.s3 import Store
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+JOB_VARIABLE = "UAE_JOB"
+
+
+def current_job() -> str:
+    """Return the id of this execution of a run; a resumed run has the same run id and another job.
+
+    It comes from the environment, which a cache key does not see: from the pod's labels on a
+    cluster, from `uae run` elsewhere. Empty where nobody says it: every start of a step then counts
+    as another execution.
+    """
+    return os.environ.get(JOB_VARIABLE, "")
 
 
 @dataclass(frozen=True)
 class RunLocation:
-    """Where a run's records and artifacts lie, and which execution of it this is."""
+    """Where a run's records and artifacts lie."""
 
     endpoint: str
     bucket: str
     run_id: str
-    job: str  # one execution; a resumed run has the same run_id and another job
 
     @classmethod
     def parse(cls, text: str) -> RunLocation:
         """Read what `str` wrote.
 
         Raises:
-            StoreError: If the text is not `<endpoint>/<bucket>/runs/<run_id>#<job>`.
+            StoreError: If the text is not `<endpoint>/<bucket>/runs/<run_id>`.
         """
-        address, _, job = text.partition("#")
-        parts = address.rsplit("/", 3)
+        parts = text.rsplit("/", 3)
         if len(parts) != 4 or parts[2] != "runs" or not all(parts[:2]):
             raise StoreError(
-                f"run location {text!r} is not <endpoint>/<bucket>/runs/<run_id>#<job>: "
+                f"run location {text!r} is not <endpoint>/<bucket>/runs/<run_id>: "
                 "give the endpoint and the bucket"
             )
         if not RUN_ID.fullmatch(parts[3]):
             raise StoreError(
                 f"run id {parts[3]!r} is not valid: use letters, digits, '.', '_' and '-'"
             )
-        return cls(parts[0], parts[1], parts[3], job)
+        return cls(parts[0], parts[1], parts[3])
 
     def __str__(self) -> str:
-        return f"{self.endpoint}/{self.bucket}/{self.prefix}#{self.job}"
+        return f"{self.endpoint}/{self.bucket}/{self.prefix}"
 
     @property
     def prefix(self) -> str:
@@ -58,15 +68,17 @@ class RunLocation:
         return Store.connect(self.endpoint, self.bucket)
 
 
-def run_location(run_id: str, endpoint: str, bucket: str, job: str) -> str:
+def run_location(run_id: str, endpoint: str, bucket: str) -> str:
     """Return the location of a run; an empty `run_id` takes the execution's own id.
 
     Raises:
-        StoreError: If the endpoint is malformed or holds a password, or the bucket is empty or
-            cannot be part of a location.
+        StoreError: If the endpoint is malformed or holds a password, the bucket is empty or cannot
+            be part of a location, or neither run nor execution has an id.
     """
     from uae.store.s3 import parse_endpoint
 
     parse_endpoint(endpoint)
-    endpoint = endpoint.rstrip("/")
-    return str(RunLocation.parse(f"{endpoint}/{bucket}/runs/{run_id or job}#{job}"))
+    name = run_id or current_job()
+    if not name:
+        raise StoreError(f"the run has no id: give run_id, or set {JOB_VARIABLE}")
+    return str(RunLocation.parse(f"{endpoint.rstrip('/')}/{bucket}/runs/{name}"))

@@ -23,8 +23,12 @@ from uae.rewards.ocr_package import check_ocr_package
 from uae.rewards.scorer_files import find_scorer
 
 
-def check_named_weights(recipe: Recipe) -> None:
+def check_named_weights(recipe: Recipe, *, installed: bool = True) -> None:
     """Refuse a recipe that names weights which do not exist, or needs OCR that is not installed.
+
+    Args:
+        recipe: The recipe.
+        installed: Whether to look for packages too.
 
     Raises:
         RecipeError: Naming every key whose weights or packages are missing, and which.
@@ -35,7 +39,7 @@ def check_named_weights(recipe: Recipe) -> None:
     except ModelError as error:
         raise RecipeError(str(error)) from error
     faults = []
-    for key, check in _checks(recipe, base.parent):
+    for key, check in _checks(recipe, base.parent, installed=installed):
         try:
             check()
         except ModelError as error:
@@ -69,7 +73,9 @@ def with_absolute_folders(recipe: Recipe) -> Recipe:
     return Recipe.model_validate(values)
 
 
-def _checks(recipe: Recipe, root: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+def _checks(
+    recipe: Recipe, root: Path, *, installed: bool
+) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield each key of the recipe or benchmark that needs something, and how to look for it."""
     gfu, ufg = recipe.generation_for_understanding, recipe.understanding_for_generation
     scorers = {
@@ -80,7 +86,7 @@ def _checks(recipe: Recipe, root: Path) -> Iterator[tuple[str, Callable[[], obje
     }
     for key, name in scorers.items():
         yield key, partial(find_scorer, name, root)
-    if gfu.rewards.transcription.reads_pictures:
+    if installed and gfu.rewards.transcription.reads_pictures:
         yield (
             "generation_for_understanding.rewards.transcription.truth",
             check_ocr_package,

@@ -26,6 +26,7 @@ STAGE_TITLES = {
     "understanding_for_generation": "UfG",
 }
 STEP_TITLES = {
+    "start_run": "Start",
     "validate_data": "Validate data",
     "pretrain_decoder": "Stage 1: pretrain decoder",
     "cold_start": "Cold start",
@@ -120,11 +121,11 @@ def _places() -> dict[str, Place]:
     def side(row: int) -> Place:
         return Place(SIDE_LEFT, 1 + row * ROW_PITCH, SIDE_WIDTH)
 
-    places = {"validate_data": spine(0)}
-    for row, stage in enumerate(TRAINED_STAGES, start=1):
+    places = {"start_run": spine(0), "validate_data": spine(1)}
+    for row, stage in enumerate(TRAINED_STAGES, start=2):
         places[stage] = spine(row)
         places[f"evaluate_unified_bench/{stage}"] = side(row)
-    last = len(TRAINED_STAGES)
+    last = len(TRAINED_STAGES) + 1
     places["evaluate_geneval"] = side(last + 1)
     places["evaluate_dpg_bench"] = side(last + 2)
     places["gate"] = spine(last + 3)

@@ -168,6 +168,14 @@ class Store:
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
         return sorted(self._call(f"list {folder}", lambda: [*self._listing(folder)]))
 
+    def etags(self, prefix: str) -> dict[str, str]:
+        """Return key -> entity tag of everything under `prefix`, which changes with the content."""
+        found = self._call(
+            f"list {prefix}",
+            lambda: [*self._client.list_objects(self.bucket, prefix=prefix, recursive=True)],
+        )
+        return {entry.object_name: f"{entry.etag} {entry.size}" for entry in found}
+
     def delete(self, prefix: str) -> None:
         """Delete the object with this key and everything under it as under a folder."""
         _check_key(prefix)
@@ -182,9 +190,9 @@ class Store:
         """Upload a folder; see `folders.put_folder`. Returns the manifest's sha256."""
         return folders.put_folder(self, folder, prefix)
 
-    def get_folder(self, prefix: str, folder: Path) -> None:
+    def get_folder(self, prefix: str, folder: Path) -> str:
         """Download what `put_folder` uploaded; see `folders.get_folder`."""
-        folders.get_folder(self, prefix, folder)
+        return folders.get_folder(self, prefix, folder)
 
     def get_prefix(self, prefix: str, folder: Path) -> None:
         """Download every object under a prefix, manifest or not; see `folders.get_prefix`."""

@@ -205,9 +205,10 @@ def test_steps_ask_for_the_weights_that_they_read(base, monkeypatch):
     monkeypatch.setattr(evaluation, "step", restored_step)
     recipe, place = dump_recipe(settle_recipe(STARTER, base_model=str(base))), Place("somewhere")
     trained = dict.fromkeys(("data", "model_out", "logs", "curves", "metrics"), place)
+    here = {"launch": "", "tolerations": [], "node_selector": {}}
     judged = dict.fromkeys(("data", "model", "results", "page", "metrics"), place)
-    stage.run_stage("pretrain_decoder", recipe, "run", model_in=None, **trained)
-    stage.run_stage("cold_start", recipe, "run", model_in=place, **trained)
+    stage.run_stage("pretrain_decoder", recipe, "run", model_in=None, **here, **trained)
+    stage.run_stage("cold_start", recipe, "run", model_in=place, **here, **trained)
     evaluation.run_evaluation("evaluate_geneval", "geneval", recipe, "run", **judged)
     assert asked == [
         ("pretrain_decoder", stage_weights(recipe, "pretrain_decoder", starts_from_base=True)),

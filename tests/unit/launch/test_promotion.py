@@ -11,7 +11,7 @@ from example_run import write_bench, write_json
 from uae.export.metrics import collect_metrics
 from uae.export.registry import read_champion
 from uae.export.run_folder import RunFolder
-from uae.launch.location import RunLocation, run_location
+from uae.launch.location import JOB_VARIABLE, RunLocation, run_location
 from uae.launch.promotion import run_export, run_gate
 from uae.launch.reporting import describe_run, fetch_run
 from uae.recipe_files import dump_recipe, load_recipe
@@ -26,7 +26,7 @@ class Run:
     def __init__(self, server: EmbeddedStore, inputs: Path, out: Path, run_id: str) -> None:
         self.inputs, self.out, self.run_id = inputs, out, run_id
         self.store = server.store()
-        self.location = run_location(run_id, server.endpoint, server.bucket, job=out.name)
+        self.location = run_location(run_id, server.endpoint, server.bucket)
 
     def place(self, name: str) -> Place:
         return Place(str(self.out / self.run_id / name))
@@ -88,7 +88,12 @@ def start(inputs, tmp_path, monkeypatch):
     with EmbeddedStore(tmp_path / "store") as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        yield lambda run_id, job="1": Run(server, inputs, tmp_path / job, run_id)
+
+        def started(run_id: str, job: str = "1") -> Run:
+            monkeypatch.setenv(JOB_VARIABLE, job)
+            return Run(server, inputs, tmp_path / job, run_id)
+
+        yield started
 
 
 def decision_in_report(run: Run, folder: Path) -> Any:

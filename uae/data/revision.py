@@ -1,0 +1,52 @@
+"""The state of a data source, told without reading its pictures: what caches go by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uae.errors import DataError
+from uae.fingerprints import json_sha256
+from uae.store.s3 import parse_uri
+
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
+
+
+def source_revision(source: str, store: Store) -> str:
+    """Return a hash that changes when what a source holds changes.
+
+    In a bucket it covers keys, entity tags and sizes; in a folder names, sizes and times of
+    change; of the shipped data their content.
+
+    Args:
+        source: "starter", a folder or a .tar file, or s3://bucket/prefix.
+        store: Opens s3:// sources.
+
+    Raises:
+        DataError: If there is nothing at the source.
+        StoreError: If the bucket cannot be read.
+    """
+    if source == "starter":
+        from uae.data.starter.vocabulary import STARTER_DATA
+
+        return json_sha256(_files(STARTER_DATA, with_times=False))
+    if source.startswith("s3://"):
+        bucket, prefix = parse_uri(source)
+        place = store if bucket == store.bucket else store.for_bucket(bucket)
+        found = place.etags(f"{prefix.rstrip('/')}/")
+    else:
+        found = _files(Path(source), with_times=True)
+    if not found:
+        raise DataError(f"no data at {source}: give a folder or prefix that holds pictures")
+    return json_sha256(found)
+
+
+def _files(path: Path, *, with_times: bool) -> dict[str, str]:
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    if with_times:
+        states = ((f, f.stat()) for f in files)
+        return {str(f): f"{state.st_size} {state.st_mtime_ns}" for f, state in states}
+    from uae.fingerprints import file_sha256
+
+    return {f.relative_to(path).as_posix(): file_sha256(f) for f in files}

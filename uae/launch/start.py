@@ -1,0 +1,68 @@
+"""The first step of a run: say where it lies, settle its recipe, and name the state of its data.
+
+What comes after depends on these three alone, so that a finished data or evaluation step can be
+known again.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from uae.launch.location import current_job, run_location
+from uae.launch.validation import settle_recipe
+from uae.recipe_files import dump_recipe
+from uae.records import MetricsArtifact, step
+
+
+class Start(NamedTuple):
+    """What the first step hands to all others."""
+
+    recipe: str  # YAML
+    run: str  # the run's location
+    data_revision: str
+
+
+def run_start(
+    recipe: str,
+    data: str,
+    data_revision: str,
+    *,
+    seed: int,
+    base_model: str,
+    run_id: str,
+    endpoint: str,
+    bucket: str,
+    metrics: MetricsArtifact,
+) -> Start:
+    """Settle what a run is, and refuse early what cannot be run.
+
+    Args:
+        recipe: YAML text, or the name of a shipped recipe.
+        data: "starter", a folder, or s3://bucket/prefix.
+        data_revision: Name of the data's state; empty computes one from the source.
+        seed: Replaces the recipe's; negative keeps it.
+        base_model: Replaces the recipe's `models.base`; empty keeps it.
+        run_id: Name of the run; empty takes the execution's own id.
+        endpoint: Address of the object store.
+        bucket: Bucket for everything that the run stores.
+        metrics: Where the number of processors and the seed are shown.
+
+    Raises:
+        RecipeError: If the recipe is not valid or names weights that do not exist.
+        DataError: If there are no data.
+        StoreError: If the store cannot be used.
+    """
+    run = run_location(run_id, endpoint, bucket)
+    chosen = {"recipe": recipe, "data": data, "data_revision": data_revision}
+    chosen |= {"base_model": base_model, "job": current_job()}  # every execution checks anew
+    inputs: dict[str, str | int] = {**chosen, "seed": seed}
+    with step("start_run", run, inputs=inputs, outputs={}, metrics=metrics) as work:
+        settled = settle_recipe(recipe, seed=seed, base_model=base_model, installed=False)
+        text = dump_recipe(settled)
+        work.store.put_bytes(f"{work.location.prefix}/recipe.yaml", text.encode())
+        with work.imports():
+            from uae.data.revision import source_revision
+        revision = data_revision or source_revision(data, work.store)
+        if not work.restored:
+            work.log_metrics({"seed": settled.seed})
+    return Start(text, run, revision)
