@@ -5,6 +5,7 @@
     runs/<run_id>/steps/<step>.json                one record for each step that started
     runs/<run_id>/artifacts/<step>/<name>[/...]    outputs of steps
     runs/<run_id>/checkpoints/<step>/...           of a step that is training
+    runs/<run_id>/jobs/<step>/...                  of one that trains in a TrainJob
 
 A step that finds its own record, succeeded with the same inputs, takes its outputs from the store
 instead of computing them again. One that finds an error which no retry cures fails with it at once.
@@ -33,7 +34,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import uae.errors
-from uae.errors import StoreError, UaeError
+from uae.errors import ClusterError, StoreError, UaeError
 from uae.fingerprints import file_sha256, folder_sha256, json_sha256
 from uae.launch.events import emit
 from uae.launch.location import RunLocation, current_job
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 RECORD_FORMAT = 1
 LOG_TAIL_LINES = 40
 # What a retry may cure. Everything else fails again with the same inputs.
-RETRYABLE = (StoreError, ConnectionError, TimeoutError, KeyboardInterrupt)
+RETRYABLE = (StoreError, ClusterError, ConnectionError, TimeoutError, KeyboardInterrupt)
 
 
 class Artifact(Protocol):
@@ -147,7 +148,9 @@ class Step:
     def store_outputs(self) -> None:
         """Store every output that exists and note its URI and digest."""
         for name, artifact in self.outputs.items():
-            path, key = Path(artifact.path), f"{self.prefix('artifacts')}/{name}"
+            path, key = Path(artifact.path), self.output_key(name)
+            if name in self.record.digests:  # taken over: whoever made it has stored it
+                continue
             if path.is_dir():
                 sha256 = self.store.put_folder(path, key)
             elif path.is_file():
@@ -155,15 +158,36 @@ class Step:
                 sha256 = file_sha256(path)
             else:
                 continue
-            self.record.artifacts[name] = f"s3://{self.location.bucket}/{key}"
-            self.record.digests[name] = sha256
-            self._describe(name)
+            self._note(name, sha256)
+
+    def take_outputs(self, digests: Mapping[str, str]) -> None:
+        """Take over outputs that others made and stored under `output_key`: name -> sha256."""
+        for name, sha256 in digests.items():
+            self._note(name, sha256)
+        self._fetch_outputs()
 
     def restore_outputs(self) -> None:
         """Bring stored outputs to where this execution expects them."""
+        self._fetch_outputs()
+        self.log_metrics(self.record.metrics)
+        self.restored = True
+
+    def output_key(self, name: str) -> str:
+        """Key of an output, or key prefix of a folder."""
+        return f"{self.prefix('artifacts')}/{name}"
+
+    def output_uri(self, name: str) -> str:
+        """Address of an output in the store."""
+        return f"s3://{self.location.bucket}/{self.output_key(name)}"
+
+    def _note(self, name: str, sha256: str) -> None:
+        self.record.artifacts[name] = self.output_uri(name)
+        self.record.digests[name] = sha256
+        self._describe(name)
+
+    def _fetch_outputs(self) -> None:
         for name in self.record.artifacts:
-            artifact, key = self.outputs[name], f"{self.prefix('artifacts')}/{name}"
-            path = Path(artifact.path)
+            path, key = Path(self.outputs[name].path), self.output_key(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():  # left by an execution killed after it had stored its outputs
                 shutil.rmtree(path)
@@ -172,8 +196,6 @@ class Step:
             else:
                 self.store.get_file(key, path)
             self._describe(name)
-        self.log_metrics(self.record.metrics)
-        self.restored = True
 
     def _describe(self, name: str) -> None:
         """Say in an output's metadata what it is and where the store has it."""
@@ -227,16 +249,18 @@ def step(
     try:
         store = location.connect()
         inputs = {"uae": version("uae"), **inputs, **(late_inputs(store) if late_inputs else {})}
-    except UaeError as error:  # there is no place for a record, or nothing to know it by
+        record = StepRecord(name, hash_inputs(inputs), current_job(), _now())
+        work = Step(record, location, store, outputs, metrics)
+        restored = _resume(work)
+        if not restored:
+            work.write()
+    except UaeError as error:  # no place for a record, or one that says so
         emit("failed", name, error=_describe(error))
         raise
-    record = StepRecord(name, hash_inputs(inputs), current_job(), _now())
-    work = Step(record, location, store, outputs, metrics)
-    if _resume(work):
+    if restored:
         emit("restored", name, seconds=work.record.seconds)
         yield work
         return
-    work.write()
     emit("started", name, attempt=work.record.attempt)
     lines: deque[str] = deque(maxlen=LOG_TAIL_LINES)
     with ExitStack() as stack:

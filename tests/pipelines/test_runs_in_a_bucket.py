@@ -55,7 +55,7 @@ def restart_between_steps(bucket, log):
 
 def test_whole_run_lies_in_the_bucket_though_the_server_is_restarted(bucket, recipe, tmp_path):
     process = start(bucket, recipe, tmp_path / "runs", bucket.environment())
-    while not (folders := [p.parent for p in (tmp_path / "runs").glob("*/logs/pipeline.log")]):
+    while not (folders := [p.parents[1] for p in (tmp_path / "runs").glob("*/logs/pipeline.log")]):
         assert process.poll() is None, (tmp_path / "runs" / "console.txt").read_text()
         time.sleep(0.1)
     (folder,) = folders
@@ -69,9 +69,7 @@ def test_whole_run_lies_in_the_bucket_though_the_server_is_restarted(bucket, rec
     records = [StepRecord(**store.get_json(key)) for key in store.list(f"{prefix}/steps")]
     assert len(records) == 15
     assert {record.status for record in records} == {"succeeded"}
-    mirrored = [
-        (record, name, uri) for record in records for name, uri in record.artifacts.items()
-    ]
+    mirrored = [(record, name, uri) for record in records for name, uri in record.artifacts.items()]
     for record, name, uri in mirrored:
         key = uri.removeprefix("s3://uae/")
         (local,) = local_artifacts(folder, record.step, name)
