@@ -33,6 +33,7 @@ NOTIFY_KEYS = {
 }
 RUN_ID_LABEL = "metadata.labels['pipeline/runid']"  # kfp puts it on every pod of an execution
 USER = 65532  # of the images
+QUEUE_SECONDS = 7 * 86400  # how long a TrainJob may wait before it runs
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 Image = Literal["control", "trainer", "evaluator"]
@@ -83,11 +84,11 @@ class Cluster:
     ) -> dsl.PipelineTask:
         """Set up the step of a trained stage: it trains itself, or starts and follows a TrainJob.
 
-        Then the accelerators belong to the job alone, but the step waits as long as the job may.
+        Then the accelerators belong to the job alone, and the step waits for it, in the queue too.
         """
         wanted = getattr(self.resources.stages, name)
         if wanted.launcher == "trainjob":
-            waits = {"timeout_seconds": wanted.timeout_seconds}
+            waits = {"timeout_seconds": wanted.timeout_seconds + QUEUE_SECONDS}
             wanted = self.resources.control.model_copy(update=waits)
             return self._set_up(task, "control", wanted, cached=False)
         _place(task, tolerations, node_selector)

@@ -56,6 +56,7 @@ def _uae(
     endpoint: str = "http://seaweedfs.kubeflow:8333",
     bucket: str = "uae",
     promote: bool = True,
+    model_registry: str = "",
     tolerations: list = [],  # noqa: B006
     node_selector: dict = {},  # noqa: B006
     ui_url: str = "",
@@ -73,6 +74,7 @@ def _uae(
         endpoint: Address of the S3 store.
         bucket: Bucket for records, checkpoints, artifacts and promoted models.
         promote: Whether a model that passes the gate becomes the champion.
+        model_registry: Address of a Kubeflow Model Registry that is told of a new champion.
         tolerations: Kubernetes tolerations of the steps that train or evaluate.
         node_selector: Labels of the nodes on which such a step may run.
         ui_url: Address of the Kubeflow UI, for the link in notifications.
@@ -83,10 +85,13 @@ def _uae(
         chosen = {"recipe": recipe, "data": data, "seed": seed, "base_model": base_model}
         started = platform.control(start_run(**chosen, **where, data_revision=data_revision))
         nodes = {"tolerations": tolerations, "node_selector": node_selector}
-        _loop(Steps(platform, started.outputs, data, nodes), promote)
+        _loop(
+            Steps(platform, started.outputs, data, nodes),
+            {"promote": promote, "model_registry": model_registry},
+        )
 
 
-def _loop(steps: "Steps", promote: Channel) -> None:
+def _loop(steps: "Steps", promotion: dict[str, Channel]) -> None:
     """Train the stages in the paper's order, judge each model, and let the gate decide."""
     stage_1 = steps.train(pretrain_decoder)
     first = steps.bench("pretrain_decoder", stage_1)
@@ -103,7 +108,7 @@ def _loop(steps: "Steps", promote: Channel) -> None:
     platform, run = steps.platform, steps.run
     decided = gate(**run, stage_1=first, candidate=results["unified_bench"])
     decision = platform.control(decided).outputs["decision"]
-    given = {**run, "data": steps.dataset, "model": ufg, "promote": promote}
+    given = {**run, "data": steps.dataset, "model": ufg, **promotion}
     platform.control(export_model(**given, **results, decision=decision))
 
 

@@ -20,6 +20,10 @@ from uae.export.run_folder import BENCH_STEPS, KNOWN_STEPS, TRAINED_STAGES
 from uae.recipe_files import dump_recipe, load_recipe
 from uae.records import StepRecord
 
+SEEN = [
+    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
+    "not found",
+]  # fmt: skip
 SLOTS = {"clip": "clip", "longclip": "longclip", "dinov2": "ssl", "dinov3": "efficientnet-lite0"}
 TIMES = (1, 9, 61, 22, 34, 22, 191, 22, 118, 23, 26, 17, 2, 6)
 SECONDS = dict(zip(KNOWN_STEPS, TIMES, strict=True))
@@ -132,6 +136,10 @@ def _write_artifacts(folder: Path, step: str, num_samples: int) -> None:
             "protocol": step.removeprefix("evaluate_"), "version": 1, "score": 0.74,
             "interval": [0.69, 0.78], "tasks": tasks,
             "prompts": {"source": "starter", "count": 48},
+            "classification": {"colors": {"confusion": {"categories": SEEN, "matrix": [
+                [7 * (row == column) + (row < column) for column in range(len(SEEN))]
+                for row in range(len(SEEN))
+            ]}}},
         })  # fmt: skip
     elif step == "gate":
         checks = (Check(True, "overall 81.22, required 0.00"), Check(True, "text fidelity kept"))

@@ -39,3 +39,7 @@ class ResourcesError(UaeError):
 
 class ClusterError(UaeError):
     """A cluster that refuses, is gone, or lost a job. Trying again may help."""
+
+
+class SubmitError(UaeError):
+    """What a cluster is asked for: an unknown parameter, a wrong value, a schedule not as it must."""

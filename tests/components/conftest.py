@@ -24,6 +24,10 @@ from uae_components.understanding_for_generation.component import understanding_
 from uae_components.validate_data.component import validate_data
 
 Outputs = dict[str, Any]  # name -> artifact
+CLASSIFICATIONS = {
+    "evaluate_geneval": ("colors_asked_and_seen", "judge_self_test"),
+    "evaluate_dpg_bench": ("judge_self_test",),
+}
 
 
 class Steps:
@@ -60,7 +64,11 @@ class Steps:
 
     def evaluate(self, component: Any, trained: Outputs, **more: str) -> Outputs:
         name = "-".join((component.python_func.__name__, *more.values()))
-        outputs = self.outputs(name, results=dsl.Artifact, page=dsl.HTML, metrics=dsl.Metrics)
+        shown = CLASSIFICATIONS.get(name, ())
+        classifications = dict.fromkeys(shown, dsl.ClassificationMetrics)
+        outputs = self.outputs(
+            name, results=dsl.Artifact, page=dsl.HTML, metrics=dsl.Metrics, **classifications
+        )
         component.python_func(**self.given, **more, model=trained["model"], **outputs)
         return outputs
 
@@ -144,6 +152,7 @@ class Steps:
         export_model.python_func(
             **self.given,
             promote=True,
+            model_registry="",
             model=self.ufg["model"],
             unified_bench=self.last_bench["results"],
             geneval=self.geneval["results"],
@@ -155,7 +164,9 @@ class Steps:
 
     @cached_property
     def reported(self) -> Outputs:
-        outputs = self.outputs("report_run", report=dsl.HTML, numbers=dsl.Artifact)
+        outputs = self.outputs(
+            "report_run", report=dsl.HTML, numbers=dsl.Artifact, metrics=dsl.Metrics
+        )
         status = dsl.PipelineTaskFinalStatus(
             state="SUCCEEDED",
             pipeline_job_resource_name="job",

@@ -1,11 +1,14 @@
 """Every component's function on small real files: what it leaves, shows and records."""
 
 import ast
+import importlib
 import inspect
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from uae.errors import DataError, RecipeError
 from uae.models.bundle import read_info
@@ -108,6 +111,37 @@ def test_evaluation_leaves_scores_evidence_and_a_page(steps, name):
     assert ("overall" in shown and "slot/clip" in shown) or "score" in shown
 
 
+def test_evaluation_shows_confusion_and_curve_as_the_user_interface_wants_them(steps):
+    # none of the two prompts asks for a colour: the user interface shows nothing
+    assert steps.geneval["colors_asked_and_seen"].metadata == {}
+    for outputs in (steps.geneval, steps.dpg_bench):
+        known = outputs["judge_self_test"].metadata["confusionMatrix"]
+        assert [one["displayName"] for one in known["annotationSpecs"]] == ["yes", "no"]
+    curve = steps.dpg_bench["judge_self_test"].metadata["confidenceMetrics"]
+    keys = {"confidenceThreshold", "recall", "falsePositiveRate"}
+    assert all(set(point) == keys for point in curve)
+    assert json.loads(json.dumps(curve, allow_nan=False)) == curve
+    assert "confidenceMetrics" not in steps.geneval["judge_self_test"].metadata
+
+
+def test_results_and_exported_model_say_where_they_come_from(steps):
+    data = json.loads((Path(steps.validated["dataset"].path) / "data.json").read_text())
+    trained = steps.ufg["model"]
+    for artifact in (steps.geneval["results"], steps.exported["exported"]):
+        known = artifact.metadata
+        assert known["data_revision"] == data["revision"]
+        assert known["parent_uri"] == trained.metadata["stored_at"]
+        assert known["parent_sha256"] == trained.metadata["sha256"]
+        assert len(known["recipe_sha256"]) == 64
+        assert known["code_version"]
+        assert None not in known.values()  # kfp's launcher refuses null
+    lineage = json.loads((Path(steps.exported["exported"].path) / "lineage.json").read_text())
+    exported = steps.exported["exported"].metadata
+    assert exported["recipe_sha256"] == lineage["recipe_sha256"]
+    assert exported["promoted"] == bool(steps.exported["metrics"].metadata["promoted"])
+    assert steps.store.exists(exported["model_uri"].partition("/uae/")[2] + "/MANIFEST.json")
+
+
 def test_gate_decides_and_says_why(steps):
     decision = json.loads((Path(steps.gated["decision"].path) / "gate.json").read_text())
     assert decision["decision"] in {"promote", "reject"}
@@ -119,10 +153,23 @@ def test_export_pushes_model_and_card(steps):
     outputs = steps.exported
     folder = Path(outputs["exported"].path)
     assert (folder / "model_index.json").is_file()
-    assert text(outputs["card"]) == (folder / "README.md").read_text(encoding="utf-8")
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith("---\nlibrary_name: uae\n")  # for a hub; the user interface shows it
+    assert text(outputs["card"]).startswith("# ")
+    assert readme.endswith(f"---\n\n{text(outputs['card'])}")
     assert steps.store.exists("models/small/MANIFEST.json")
     promoted = outputs["metrics"].metadata["promoted"]
     assert steps.store.exists("registry/champion.json") == bool(promoted)
+
+
+def test_card_has_no_html_and_is_short_enough_to_be_shown_whole(steps):
+    # github.com/kubeflow/pipelines, MarkdownViewer.tsx: disableParsingRawHTML, 400,000 characters
+    card = text(steps.exported["card"])
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(card)
+    inside = [inner for token in tokens for inner in [token, *(token.children or [])]]
+    assert {"heading_open", "table_open", "fence"} <= {token.type for token in inside}
+    assert [token.content for token in inside if token.type.startswith("html")] == []
+    assert len(card) < 400_000
 
 
 def test_report_run_reads_everything_from_the_store(steps):
@@ -133,7 +180,11 @@ def test_report_run_reads_everything_from_the_store(steps):
     assert numbers["status"] == "succeeded"
     assert numbers["seconds"]["evaluate_unified_bench/pretrain_decoder"] > 0
     assert list(numbers["stages"]) == ["pretrain_decoder", "understanding_for_generation"]
-    assert len(text(outputs["report"])) < 5_000_000
+    assert len(text(outputs["report"])) < 2_000_000
+    assert outputs["metrics"].metadata["failed_steps"] == 0
+    assert outputs["metrics"].metadata["unified_bench"] == pytest.approx(
+        numbers["stages"]["understanding_for_generation"]["unified_bench"]["overall"]
+    )
 
 
 @pytest.mark.parametrize("folder", COMPONENTS, ids=lambda path: path.name)
@@ -147,6 +198,17 @@ def test_component_is_thin_and_described(folder):
     readme = (folder / "README.md").read_text(encoding="utf-8")
     for argument in functions[0].args.args:
         assert f"`{argument.arg}`" in readme, f"README does not say what {argument.arg} is"
+
+
+@pytest.mark.parametrize("folder", COMPONENTS, ids=lambda path: path.name)
+def test_step_logs_metrics_and_the_user_interface_shows_all_of_it(folder):
+    module = importlib.import_module(f"uae_components.{folder.name}.component")
+    outputs = getattr(module, folder.name).component_spec.outputs
+    kinds = Counter(output.type for output in outputs.values())
+    assert kinds["system.Metrics@0.0.1"] == 1
+    # of several pages of a step the user interface shows the first alone
+    assert kinds["system.HTML@0.0.1"] <= 1
+    assert kinds["system.Markdown@0.0.1"] <= 1
 
 
 def test_pipeline_documents_every_parameter():

@@ -14,7 +14,8 @@ PAGES = (
     *(ROOT / "benchmarks").rglob("*.md"),
 )
 PROGRAMS = {
-    "make", "kubectl", "kfp", "buildah", "podman", "docker", "skopeo", "git", "curl", "sh", "sed", "aws",
+    "make", "kubectl", "kfp", "buildah", "podman", "docker", "skopeo", "git", "curl", "sh",
+    "sed", "aws",
 }  # fmt: skip
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELLS = {"sh", "bash", "shell", "console"}

@@ -1,6 +1,7 @@
 """Every command in README and docs is right, and run by a test or listed as one that cannot be."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from docs.documented import ROOT, Shown, commands
 
 from uae.cli import _parser
+from uae_images.references import ImageReferences
 from uae_pipelines.cluster import RESOURCES_FOLDER
 
 KNOWN = yaml.safe_load(Path(__file__).with_name("commands.yaml").read_text(encoding="utf-8"))
@@ -64,6 +66,8 @@ def test_targets_of_make_exist():
 def test_commands_of_uae_are_understood(monkeypatch, tmp_path):
     """The real parser reads them; files that the text has the reader make are put in place."""
     monkeypatch.chdir(tmp_path)
+    for made in ("my-images.yaml", "my-pipeline.yaml", "mine.yaml", "token"):
+        (tmp_path / made).touch()
     for folder in ("pipelines", "images", "uae"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     assert RESOURCES_FOLDER.is_dir()
@@ -85,3 +89,13 @@ def test_overlays_that_are_applied_exist():
         if shown.words[0] == "kubectl" and "-k" in shown.words:
             folder = shown.words[shown.words.index("-k") + 1]
             assert (ROOT / folder / "kustomization.yaml").is_file() or "my-" in folder, shown
+
+
+def test_registry_is_written_into_a_copy_of_the_references(tmp_path):
+    command = next(shown for shown in SHOWN if shown.words[0] == "sed")
+    program = command.words[: command.words.index(">")]
+    made = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
+    (tmp_path / "mine.yaml").write_text(made.stdout)
+    references = ImageReferences.read(tmp_path / "mine.yaml")
+    assert references.image("control").startswith("registry.example/uae/uae-control:")
+    assert references.base("debian") == ImageReferences.read().base("debian")

@@ -31,10 +31,14 @@ class Page:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and wait for its result, keeping the events that come between."""
+    def call(self, method: str, *, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        """Send a command and wait for its result, keeping the events that come between.
+
+        `session` is a frame with a process of its own; None is the page.
+        """
         self._next_id += 1
         message = {"id": self._next_id, "method": method, "params": parameters}
+        message |= {"sessionId": session} if session else {}
         self._socket.send(json.dumps(message))
         while (answer := self._receive()).get("id") != self._next_id:
             self.events.append(answer)
@@ -44,24 +48,39 @@ class Page:
 
     def open(self, path: Path, *, width: int, dark: bool = False) -> None:
         """Show a file at a width in CSS pixels; narrow pages are phones."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width, height=844, deviceScaleFactor=1, mobile=width < 800,
-        )  # fmt: skip
+        self.resize(width, mobile=width < 800)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
         self.call("Page.navigate", url=path.as_uri())
-        while not self._saw("Page.loadEventFired"):
-            self.events.append(self._receive())
+        self.wait_for("Page.loadEventFired")
         self.value("new Promise(done => requestAnimationFrame(() => setTimeout(done, 100)))")
 
-    def value(self, expression: str) -> Any:
+    def resize(self, width: int, *, mobile: bool) -> None:
+        """Set the width in CSS pixels."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=844, deviceScaleFactor=1, mobile=mobile,
+        )  # fmt: skip
+
+    def value(self, expression: str, *, session: str | None = None) -> Any:
         """Return the value of an expression, awaited."""
         answer = self.call(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+            "Runtime.evaluate",
+            session=session,
+            expression=expression,
+            returnByValue=True,
+            awaitPromise=True,
         )
         return answer["result"].get("value")
+
+    def wait_for(self, method: str, *, session: str | None = None) -> dict[str, Any]:
+        """Return the first event of this kind since the events were cleared."""
+        while True:
+            for event in self.events:
+                if event.get("method") == method and event.get("sessionId") == session:
+                    return event
+            self.events.append(self._receive())
 
     @property
     def complaints(self) -> list[str]:
@@ -79,19 +98,16 @@ class Page:
         ]
         return [url for url in urls if not url.startswith("data:")]
 
-    def _saw(self, method: str) -> bool:
-        return any(event.get("method") == method for event in self.events)
-
     def _receive(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._socket.recv())
         return answer
 
 
 @contextmanager
-def chromium_page() -> Iterator[Page]:
-    """Start Chromium with a profile of its own and give its one tab."""
+def chromium_page(*flags: str) -> Iterator[Page]:
+    """Start Chromium with a profile of its own, perhaps with more flags, and give its one tab."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [str(shutil.which("chromium")), *FLAGS, f"--user-data-dir={profile}"]
+        command = [str(shutil.which("chromium")), *FLAGS, *flags, f"--user-data-dir={profile}"]
         process = subprocess.Popen([*command, "about:blank"], stderr=subprocess.DEVNULL)
         try:
             port = _debugging_port(Path(profile) / "DevToolsActivePort")

@@ -12,7 +12,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig, Pipeli
 from uae.errors import ResourcesError
 from uae.launch.resources import Launch, Resources, dump_resources, load_resources
 from uae_images.references import IMAGES_FILE, ImageReferences
-from uae_pipelines.cluster import RESOURCES_FOLDER
+from uae_pipelines.cluster import QUEUE_SECONDS, RESOURCES_FOLDER
 from uae_pipelines.compile import compile_pipeline
 
 STAGES = (
@@ -254,7 +254,7 @@ def test_trainjob_is_started_from_a_small_pod(compiled):
         assert container.image == ImageReferences.read().image("control")
         assert container.resources.resource_memory_limit == "4Gi"
         assert not container.resources.HasField("accelerator")
-        assert pod.active_deadline_seconds == 86400
+        assert pod.active_deadline_seconds == 86400 + QUEUE_SECONDS
         assert not pod.tolerations, "the job's pods have them"
         given = package.tasks[name].inputs.parameters
         launch = Launch.from_json(given["launch"].runtime_value.constant.string_value)

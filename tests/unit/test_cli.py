@@ -15,6 +15,7 @@ from PIL import Image
 
 import uae
 from uae import cli
+from uae.commands import pipeline
 from uae.errors import DataError
 
 
@@ -23,18 +24,33 @@ def test_help_needs_nothing_heavy():
         "import sys; from uae.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'kfp', 'numpy', 'pydantic', 'yaml', 'rich', 'minio', 'PIL'}\n"
+        "heavy = {'torch', 'kfp', 'numpy', 'pydantic', 'yaml', 'rich', 'minio', 'PIL', 'urllib3'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("recipes", "validate", "compile", "run", "report", "caption", "generate"):
+    for command in (
+        "recipes", "validate", "compile", "run", "report", "submit", "watch", "schedule",
+        "champion", "promote", "rollback", "caption", "generate", "reconstruct",
+    ):  # fmt: skip
         assert command in done.stdout
+    assert len(done.stdout.splitlines()) < 40, "one screen"
+
+
+def parsers(parser, name="uae"):
+    """Return every parser below this one, by name."""
+    found = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command, child in action.choices.items():
+                found |= {f"{name} {command}": child, **parsers(child, f"{name} {command}")}
+    return found
 
 
 def test_every_argument_is_explained_with_its_default():
-    (commands,) = (a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
-    for command, parser in commands.choices.items():
+    found = parsers(cli._parser())
+    assert "uae schedule create" in found
+    for command, parser in found.items():
         for argument in parser._actions:
             assert argument.help, f"{command} {argument.dest}"
             if argument.option_strings and argument.dest != "help":
@@ -237,7 +253,7 @@ def test_exit_codes(monkeypatch, capsys, error, code):
     def fail(_):
         raise error
 
-    monkeypatch.setattr(cli, "_recipes", fail)
+    monkeypatch.setattr(pipeline, "_recipes", fail)
     assert cli.main(["recipes"]) == code
     assert "Traceback" not in capsys.readouterr().err
 

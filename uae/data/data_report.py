@@ -14,6 +14,8 @@ from uae.data.sample import Fault, Sample
 
 TEMPLATE = Path(__file__).with_name("data_report.html.jinja")
 NUM_BINS = 24
+SHOWN_FAULTS = 200  # of a rule, in full; a browser must be able to show the page
+NAMED_FAULTS = 5000  # of a rule, the others by name alone
 
 
 @dataclass(frozen=True)
@@ -99,4 +101,8 @@ def write_data_report(report: DataReport, path: Path) -> None:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(template.render(report=report), encoding="utf-8", errors="backslashreplace")
+    path.write_text(
+        template.render(report=report, shown_faults=SHOWN_FAULTS, named_faults=NAMED_FAULTS),
+        encoding="utf-8",
+        errors="backslashreplace",
+    )

@@ -81,6 +81,7 @@ def evaluate(recipe: Recipe, data: Path, model: Path, out: Path) -> dict[str, An
         },
         "system": system.identity,
         "self_test": check.to_json(),
+        "classification": {"self_test": check.classification()},
     }
     return write_results(out, scored.results | extra, scored.samples)
 
@@ -103,7 +104,7 @@ def self_test(
     )
     test = SelfTest("the judge's answers")
     for (_, claim, expected), p_yes in zip(cases, answers, strict=True):
-        test.add(CATEGORIES[claim.kind], expected=expected, answered=p_yes > 0.5)
+        test.add(CATEGORIES[claim.kind], expected=expected, answered=p_yes > 0.5, p_yes=p_yes)
     return test
 
 

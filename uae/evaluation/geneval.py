@@ -22,6 +22,7 @@ from uae.data.starter.vocabulary import COLORS
 from uae.errors import EvaluationError
 from uae.evaluation.benchmark_scenes import load_benchmark_scenes, scene_picture
 from uae.evaluation.bootstrap import group_mean_interval
+from uae.evaluation.classification import colors_asked_and_seen
 from uae.evaluation.colors import OFFICIAL_TEMPLATES, ColorClassifier, OpenClipColors
 from uae.evaluation.detector import Detector
 from uae.evaluation.detector_loading import load_detector
@@ -29,6 +30,7 @@ from uae.evaluation.geneval_images import check_folder, paint_folder, picture_se
 from uae.evaluation.geneval_rules import (
     Detection,
     Verdict,
+    by_class,
     judge,
     keep_objects,
     needs_color,
@@ -104,6 +106,7 @@ def evaluate(recipe: Recipe, data: Path, model: Path, out: Path) -> dict[str, An
         },
         "system": system.identity,
         "self_test": check.to_json(),
+        "classification": {"self_test": check.classification(), **scored.classification},
     }
     return write_results(out, scored.results | extra, scored.samples)
 
@@ -207,6 +210,7 @@ class Scored(NamedTuple):
 
     results: dict[str, Any]
     samples: list[dict[str, Any]]
+    classification: dict[str, Any]  # the colours asked for and seen, if any were asked for
 
 
 def score_folder(
@@ -239,7 +243,19 @@ def score_folder(
     ]
     correct = np.array([found.verdict.correct for found in evidence], dtype=np.float64)
     results = summarise(recipe, prompts, correct.reshape(len(prompts), per_prompt))
-    return Scored(results | {"judges": models.identities}, samples)
+    return Scored(
+        results | {"judges": models.identities},
+        samples,
+        _color_classification([prompts[number] for number, _ in places], evidence, models),
+    )
+
+
+def _color_classification(
+    prompts: Sequence[Prompt], evidence: Sequence[Evidence], models: GenevalModels
+) -> dict[str, Any]:
+    objects = [by_class(found.objects) for found in evidence]
+    colors = colors_asked_and_seen(prompts, objects, models.colors.colors)
+    return {"colors": {"confusion": colors._asdict()}} if colors else {}
 
 
 def summarise(

@@ -54,6 +54,14 @@ def keep_objects(detections: Sequence[Detection], task: str) -> dict[str, list[D
     return {name: found for name, found in kept.items() if found}
 
 
+def by_class(detections: Sequence[Detection]) -> dict[str, list[Detection]]:
+    """Return class -> detections, in their order."""
+    found: dict[str, list[Detection]] = {}
+    for detection in detections:
+        found.setdefault(detection.name, []).append(detection)
+    return found
+
+
 def needs_color(objects: Objects, prompt: Prompt) -> list[Detection]:
     """Return the detections whose colour the prompt's rules will read, in a fixed order."""
     needed: dict[int, Detection] = {}

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uae.errors import EvaluationError
+from uae.evaluation.classification import roc_curve, yes_no_confusion
 
 
 @dataclass
@@ -12,11 +13,18 @@ class SelfTest:
 
     judged: str
     _counts: dict[tuple[str, bool], tuple[int, int]] = field(default_factory=dict)
+    _answers: list[tuple[bool, bool]] = field(default_factory=list)  # expected, answered
+    _p_yes: list[float] = field(default_factory=list)
 
-    def add(self, group: str, *, expected: bool, answered: bool) -> None:
-        """Record one answer."""
+    def add(
+        self, group: str, *, expected: bool, answered: bool, p_yes: float | None = None
+    ) -> None:
+        """Record one answer, with its probability where the judge gives one."""
         right, total = self._counts.get((group, expected), (0, 0))
         self._counts[group, expected] = (right + (expected == answered), total + 1)
+        self._answers.append((expected, answered))
+        if p_yes is not None:
+            self._p_yes.append(p_yes)
 
     @property
     def accuracy(self) -> float:
@@ -54,6 +62,13 @@ class SelfTest:
             for (group, expected), (right, total) in self._counts.items()
         }
         return {"accuracy": self.accuracy, "groups": groups}
+
+    def classification(self) -> dict[str, Any]:
+        """Return the answers as a confusion matrix and, where all have probabilities, as a ROC."""
+        known, answered = ([pair[side] for pair in self._answers] for side in (0, 1))
+        shown: dict[str, Any] = {"confusion": yes_no_confusion(known, answered)._asdict()}
+        roc = roc_curve(known, self._p_yes) if len(self._p_yes) == len(known) else None
+        return shown | ({"roc": roc._asdict()} if roc else {})
 
     def _groups(self) -> list[str]:
         return list(dict.fromkeys(name for name, _ in self._counts))

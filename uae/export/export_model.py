@@ -30,7 +30,7 @@ from uae.data.starter.vocabulary import ARTWORK_FOLDER, STARTER_WEIGHTS
 from uae.errors import DataError, ModelError
 from uae.export.gate import Decision
 from uae.export.model_card import render_card
-from uae.export.registry import Champion, ChampionIdentity, outdated, promote
+from uae.export.registry import Champion, ChampionIdentity, promote_if_current
 from uae.export.scores import UnifiedBenchScores, read_task_scores, read_unified_bench
 from uae.fingerprints import file_sha256, folder_sha256, json_sha256
 from uae.recipe import Recipe
@@ -167,9 +167,7 @@ def publish(
     store.put_folder(exported, prefix)
     if not promoted:
         return Publication(prefix, promoted=False)
-    refusal = outdated(store, lineage.run_id, opponent)  # read last: the push may take long
-    if refusal is None:
-        promote(store, _champion(prefix, lineage, unified_bench))
+    refusal = promote_if_current(store, _champion(prefix, lineage, unified_bench), opponent)
     return Publication(prefix, promoted=refusal is None, refusal=refusal)
 
 

@@ -14,6 +14,7 @@ from uae.export.scores import TaskScores, UnifiedBenchScores
 if TYPE_CHECKING:
     from uae.export.export_model import Lineage
 
+HEADER_END = "\n---\n\n"
 CONDITION_SOURCES = {
     "reencode_text": "The caption is decoded to text and read again without the picture: nothing "
     "but language passes from encoder to decoder.",
@@ -55,6 +56,11 @@ def render_card(
         decision=decision,
         condition_source=CONDITION_SOURCES[bundle["condition_source"]],
     )
+
+
+def card_body(card: str) -> str:
+    """Return a card without its YAML header, which only a hub understands."""
+    return card.partition(HEADER_END)[2]
 
 
 def _without_tags(value: object) -> object:

@@ -73,6 +73,23 @@ class TaskPrompts(BaseModel):
         return f"{self.count} prompts from {known.get(self.source, self.source)}"
 
 
+class Confusion(BaseModel):
+    """How often what is true or was asked for (row) was taken for what (column)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    categories: list[str]
+    matrix: list[list[int]]
+
+
+class Classification(BaseModel):
+    """What a result's `classification` holds under one name, but for a curve."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    confusion: Confusion
+
+
 class TaskScores(BaseModel):
     """A GenEval or DPG-Bench result."""
 
@@ -84,6 +101,7 @@ class TaskScores(BaseModel):
     interval: Interval
     tasks: dict[str, float]
     prompts: TaskPrompts
+    classification: dict[str, Classification] = Field(default_factory=dict)
 
 
 def read_unified_bench(folder: Path) -> UnifiedBenchScores:

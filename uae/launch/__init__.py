@@ -1,1 +1,1 @@
-"""Where a step's work runs: in the step's own process on one node."""
+"""Where a step's work runs: in its own process, in several of its machine, or in a job."""

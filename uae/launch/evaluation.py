@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from uae.launch.lineage import lineage
 from uae.records import Artifact, MetricsArtifact, Step, step
 
 if TYPE_CHECKING:
@@ -20,6 +22,16 @@ TITLES: dict[Benchmark, str] = {
 }
 
 
+class ClassificationArtifact(Artifact, Protocol):
+    """An artifact that shows a confusion matrix, a ROC curve, or both."""
+
+    def log_confusion_matrix(self, categories: list[str], matrix: list[list[int]]) -> None:
+        """Show how often each category (row) was taken for which (column)."""
+
+    def log_roc_curve(self, fpr: list[float], tpr: list[float], threshold: list[float]) -> None:
+        """Show shares of false and of true positives at falling thresholds."""
+
+
 def run_evaluation(
     name: str,
     benchmark: Benchmark,
@@ -31,6 +43,7 @@ def run_evaluation(
     results: Artifact,
     page: Artifact,
     metrics: MetricsArtifact,
+    classifications: Mapping[str, ClassificationArtifact] | None = None,
 ) -> None:
     """Evaluate one model and leave its scores, the evidence and a page to look at.
 
@@ -44,6 +57,8 @@ def run_evaluation(
         results: Folder for results.json, samples.parquet and images.
         page: HTML page with the scores.
         metrics: Where the scores are shown.
+        classifications: Where the confusion matrices and curves of these names are shown; one that
+            the results do not have stays empty, and the user interface leaves it out.
 
     Raises:
         UaeError: If model or data are refused, or a scorer cannot be trusted.
@@ -61,6 +76,10 @@ def run_evaluation(
     ) as work:
         if not work.restored:
             work.log_metrics(_evaluate(work, benchmark, recipe, data, model))
+        found = json.loads((Path(results.path) / "results.json").read_text(encoding="utf-8"))
+        results.metadata |= lineage(recipe, data, model) | {"protocol": found["protocol"]}
+        for shown, artifact in (classifications or {}).items():
+            show_classification(artifact, found.get("classification", {}).get(shown, {}))
 
 
 def _evaluate(
@@ -80,4 +99,17 @@ def _evaluate(
         page.write_text(tasks_html(results, title=title), "utf-8")
     slots = {f"slot/{slot}": value["score"] for slot, value in scores.get("slots", {}).items()}
     tasks = {f"task/{task}": value for task, value in scores.get("tasks", {}).items()}
-    return {**scores, **slots, **tasks}
+    check = scores.get("self_test")  # of the judge, on pictures with known answers
+    known = {"self_test/accuracy": check["accuracy"]} if check else {}
+    return {**scores, **slots, **tasks, **known}
+
+
+def show_classification(
+    artifact: ClassificationArtifact, found: Mapping[str, Mapping[str, Sequence[Any]]]
+) -> None:
+    """Log what a result's `classification` holds under one name."""
+    if confusion := found.get("confusion"):
+        artifact.log_confusion_matrix([*confusion["categories"]], [*confusion["matrix"]])
+    if roc := found.get("roc"):
+        axes = ("false_positive_rate", "true_positive_rate", "thresholds")
+        artifact.log_roc_curve(*([*roc[axis]] for axis in axes))

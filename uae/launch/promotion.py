@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uae.launch.lineage import lineage
 from uae.launch.location import RunLocation
 from uae.records import Artifact, MetricsArtifact, Step, step
 
 if TYPE_CHECKING:
     from uae.export.export_model import Publication
     from uae.export.gate import Decision
-    from uae.recipe import Recipe
     from uae.store.s3 import Store
 
 
@@ -38,7 +37,7 @@ def run_gate(
         candidate: Unified-Bench results after the last stage.
         decision: Folder for gate.json.
         page: HTML page with every condition.
-        metrics: Where the decision is shown as a number, 1 to promote.
+        metrics: Where the decision is shown as a number, 1 to promote, with what it compared.
 
     Raises:
         DataError: If results are missing or not valid.
@@ -57,15 +56,21 @@ def run_gate(
             from uae.export.scores import read_unified_bench
             from uae.recipe_files import parse_recipe
             from uae.report.step_html import gate_html
-        decided = decide(
-            parse_recipe(recipe),
-            stage_1=read_unified_bench(Path(stage_1.path)),
-            candidate=read_unified_bench(Path(candidate.path)),
-            champion=read_opponent(work.store, work.location.run_id),
-        )
+        first, last = (read_unified_bench(Path(one.path)) for one in (stage_1, candidate))
+        champion = read_opponent(work.store, work.location.run_id)
+        settled = parse_recipe(recipe)
+        decided = decide(settled, stage_1=first, candidate=last, champion=champion)
         decided.write(Path(decision.path))
         Path(page.path).write_text(gate_html(decided), encoding="utf-8")
-        work.log_metrics({"promote": float(decided.promote)})
+        compared = {"stage_1": first, "candidate": last}
+        compared |= {"champion": champion.unified_bench} if champion else {}
+        work.log_metrics(
+            {
+                "promote": float(decided.promote),
+                "checks_failed": sum(not check.passed for check in decided.checks),
+                **{f"overall/{name}": scores.overall for name, scores in compared.items()},
+            }
+        )
 
 
 def _opponent(run: str) -> Callable[[Store], Mapping[str, Any]]:
@@ -85,6 +90,7 @@ def run_export(
     run: str,
     *,
     promote: bool,
+    model_registry: str,
     data: Artifact,
     model: Artifact,
     evidence: Mapping[str, Artifact],
@@ -99,12 +105,14 @@ def run_export(
         recipe: The settled recipe as YAML text.
         run: The run's location.
         promote: Whether a model that passes the gate becomes the champion.
+        model_registry: Address of a Kubeflow Model Registry that is told of a new champion; empty
+            tells none. One that fails is reported, and undoes nothing.
         data: The validated data set.
         model: The last stage's model.
         evidence: Its results: `unified_bench`, `geneval` and `dpg_bench`.
         decision: Folder with gate.json.
         exported: Folder for the exported model.
-        card: Markdown file for the model card.
+        card: Markdown file for the model card, as a person reads it.
         metrics: Where the promotion is shown as a number.
 
     A decision is stale once another run was promoted after it: the model is exported, and the
@@ -119,54 +127,69 @@ def run_export(
     inputs |= {"decision": decision, **evidence}
     outputs = {"exported": exported, "card": card}
     with step("export_model", run, inputs=inputs, outputs=outputs, metrics=metrics) as work:
-        if work.restored:
-            return
         with work.imports():
-            from uae.export.gate import read_decision
-            from uae.recipe_files import parse_recipe
-        export = partial(
-            _export,
-            work,
-            parse_recipe(recipe),
-            data=Path(data.path),
-            model=Path(model.path),
-            evidence={name: Path(artifact.path) for name, artifact in evidence.items()},
-            out=Path(exported.path),
-        )
-        decided = read_decision(Path(decision.path))
-        done = export(decided, promoted=promote and decided.promote)
-        if done.refusal:
-            print(f"not promoted: {done.refusal}")
-            export(decided.refused(done.refusal), promoted=False)  # its card says so too
-        shutil.copy(Path(exported.path) / "README.md", card.path)
-        work.log_metrics({"promoted": float(done.promoted)})
+            from uae.export.export_model import MODELS_PREFIX
+            from uae.export.model_card import card_body
+        if not work.restored:
+            export = partial(_export, work, recipe, data=data, model=model, evidence=evidence)
+            promoted = _promote_if_wanted(export, Path(decision.path), wanted=promote)
+            readme = (Path(exported.path) / "README.md").read_text(encoding="utf-8")
+            Path(card.path).write_text(card_body(readme), encoding="utf-8")
+            work.log_metrics({"promoted": float(promoted)})
+            if promoted and model_registry:
+                _register(work, model_registry)
+        became_champion = bool(work.record.metrics["promoted"])
+        place = f"s3://{work.location.bucket}/{MODELS_PREFIX}/{work.location.run_id}"
+        exported.metadata |= lineage(recipe, data, model)
+        exported.metadata |= {"promoted": became_champion, "model_uri": place}
+
+
+def _register(work: Step, model_registry: str) -> None:
+    from uae.launch.model_registry import register_champion
+
+    if fault := register_champion(model_registry, work.store):
+        print(f"not registered: {fault}")
+
+
+def _promote_if_wanted(export: Callable[..., Publication], decision: Path, *, wanted: bool) -> bool:
+    """Export, and promote if it is wanted and the gate says so; return whether that was done."""
+    from uae.export.gate import read_decision
+
+    decided = read_decision(decision)
+    done = export(decided, promoted=wanted and decided.promote)
+    if done.refusal:
+        print(f"not promoted: {done.refusal}")
+        export(decided.refused(done.refusal), promoted=False)  # its card says so too
+    return done.promoted
 
 
 def _export(
     work: Step,
-    recipe: Recipe,
+    recipe: str,
     decided: Decision,
     *,
-    data: Path,
-    model: Path,
-    evidence: Mapping[str, Path],
-    out: Path,
+    data: Artifact,
+    model: Artifact,
+    evidence: Mapping[str, Artifact],
     promoted: bool,
 ) -> Publication:
-    """Write the model to `out` and push it from there."""
+    """Write the model to its place and push it from there."""
     with work.imports():
         from uae.export.export_model import export_model, publish
         from uae.export.scores import read_unified_bench
-    lineage = export_model(
-        recipe,
+        from uae.recipe_files import parse_recipe
+    out = Path(work.outputs["exported"].path)
+    results = {name: Path(artifact.path) for name, artifact in evidence.items()}
+    written = export_model(
+        parse_recipe(recipe),
         run_id=work.location.run_id,
-        model=model,
-        data=data,
-        **evidence,
+        model=Path(model.path),
+        data=Path(data.path),
+        **results,
         decision=decided,
         out=out,
     )
-    scores, opponent = read_unified_bench(evidence["unified_bench"]), decided.champion
+    scores, opponent = read_unified_bench(results["unified_bench"]), decided.champion
     return publish(
-        work.store, out, lineage, unified_bench=scores, opponent=opponent, promoted=promoted
+        work.store, out, written, unified_bench=scores, opponent=opponent, promoted=promoted
     )

@@ -1,6 +1,7 @@
 """The exit handler: what a run tells when it is over, however it ended.
 
 The pipeline says only whether it succeeded. Everything else is read from the records in the store.
+Whoever is to be told is told also where the store is gone or the report cannot be written.
 """
 
 from __future__ import annotations
@@ -10,50 +11,121 @@ import os
 import platform
 import shutil
 import tempfile
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uae.launch.location import RunLocation
+from uae.launch.announcement import Ending
+from uae.launch.ending import (
+    REPORTING,
+    describe_success,
+    main_numbers,
+    step_failures,
+    wall_seconds,
+)
+from uae.launch.location import RunLocation, current_job, run_location
+from uae.launch.notification import notify
 from uae.recipe_files import parse_recipe
-from uae.records import Artifact, step
+from uae.records import Artifact, MetricsArtifact, Step, step
 
 if TYPE_CHECKING:
     from uae.store.s3 import Store
 
-STEP = "report_run"
+STEP = REPORTING
 USAGE_VARIABLE = "UAE_USAGE"  # file in which `uae run` keeps wall time and peak memory so far
 SHOWN_SUFFIXES = {".json", ".jsonl", ".parquet", ".png", ".jpg", ".webp"}
 PACKAGES = ("uae", "torch", "transformers", "diffusers", "peft", "open_clip_torch", "kfp")
 
 
-def run_reporting(run: str, *, succeeded: bool, report: Artifact, numbers: Artifact) -> None:
-    """Write the report and metrics.json of a run.
+def run_reporting(
+    run_id: str,
+    endpoint: str,
+    bucket: str,
+    *,
+    succeeded: bool,
+    message: str,
+    ui_url: str,
+    report: Artifact,
+    numbers: Artifact,
+    metrics: MetricsArtifact,
+) -> None:
+    """Report a run and tell how it ended.
 
     Args:
-        run: The run's location.
+        run_id: Name of the run; empty takes the execution's own id.
+        endpoint: Address of the object store.
+        bucket: Bucket of the run.
         succeeded: Whether every step before this one succeeded.
+        message: What the pipeline itself says of a failure.
+        ui_url: Address of the Kubeflow UI, for the link; empty for none.
         report: HTML report.
         numbers: metrics.json.
+        metrics: Where the run's main numbers are shown.
 
     Raises:
         StoreError: If the store cannot be read.
         DataError: If a stored result is not valid.
     """
-    location = RunLocation.parse(run)
-    inputs = {"job": location.job, "succeeded": succeeded}
+    job = current_job()
+    ending = Ending(run_id or job, job, succeeded=succeeded, pipeline_message=message)
+    inputs = {"job": job, "succeeded": succeeded}
     outputs = {"report": report, "numbers": numbers}
-    with step(STEP, run, inputs=inputs, outputs=outputs) as work:
-        with work.imports():
-            from uae.export.metrics import write_metrics
-            from uae.report.run_report import write_report
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            fail_unfinished(work.store, location.prefix)
-            fetch_run(work.store, location.prefix, folder)
-            describe_run(folder, location.run_id, succeeded=succeeded)
-            write_metrics(folder, Path(numbers.path))
-            write_report(folder, Path(report.path))
+    run, store = "", None
+    try:
+        run = run_location(run_id, endpoint, bucket)
+        with step(STEP, run, inputs=inputs, outputs=outputs, metrics=metrics) as work:
+            store = work.store
+            delete_left_jobs(run, store)
+            work.log_metrics(_report(work, ending, Path(report.path), Path(numbers.path)))
+    except Exception as error:
+        ending.trouble = f"{type(error).__name__}: {error}"
+        if run and store is None:
+            delete_left_jobs(run, None)
+        notify(ending, ui_url, store=store)
+        raise
+    notify(ending, ui_url, store=store)
+
+
+def delete_left_jobs(run: str, store: Store | None) -> None:
+    """Delete TrainJobs that steps of this run have left, if any made one. It raises nothing."""
+    try:
+        prefix = RunLocation.parse(run).prefix
+        if store is not None and not store.list(f"{prefix}/jobs/"):
+            return
+        from uae.launch.trainjob import delete_orphans
+
+        for name in delete_orphans(run):
+            print(f"deleted TrainJob {name}, which its step had left")
+    except Exception as error:  # the run has ended as it has, and is to be reported
+        print(f"TrainJobs that are left were not deleted: {type(error).__name__}: {error}")
+
+
+def _report(work: Step, ending: Ending, report: Path, numbers: Path) -> dict[str, float]:
+    """Write report and numbers, put what they say into `ending`, and return the main numbers."""
+    with work.imports():
+        from uae.export.metrics import write_metrics
+        from uae.report.run_report import write_report
+    store, prefix = work.store, work.location.prefix
+    fail_unfinished(store, prefix)
+    records = read_records(store, prefix)
+    ending.failures = [] if ending.succeeded else step_failures(records, ending.job)
+    ending.seconds = wall_seconds(records, ending.job)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        fetch_run(store, prefix, folder)
+        describe_run(
+            folder,
+            work.location.run_id,
+            succeeded=ending.succeeded,
+            message=ending.pipeline_message,
+            seconds=ending.seconds,
+        )
+        found = write_metrics(folder, numbers)
+        if ending.succeeded:
+            describe_success(ending, records, found)
+        write_report(folder, report)
+    failed = sum(record["status"] == "failed" for record in records)
+    return main_numbers(found) | {"failed_steps": failed, "promoted": bool(ending.promoted)}
 
 
 def fail_unfinished(store: Store, prefix: str) -> None:
@@ -96,8 +168,23 @@ def _let_export_decide(folder: Path) -> None:
         shutil.copy(exported, artifacts / "gate" / "decision" / "gate.json")
 
 
-def describe_run(folder: Path, run_id: str, *, succeeded: bool) -> None:
-    """Write run.json beside the fetched records."""
+def describe_run(
+    folder: Path,
+    run_id: str,
+    *,
+    succeeded: bool,
+    message: str = "",
+    seconds: float | None = None,
+) -> None:
+    """Write run.json beside the fetched records.
+
+    Args:
+        folder: Holds what `fetch_run` brought.
+        run_id: The run.
+        succeeded: Whether it did.
+        message: What the pipeline itself says of a failure.
+        seconds: How long this execution took, where nobody keeps that.
+    """
     recipe = folder / "recipe.yaml"
     records = [json.loads(path.read_text("utf-8")) for path in (folder / "steps").rglob("*.json")]
     values = {
@@ -107,24 +194,33 @@ def describe_run(folder: Path, run_id: str, *, succeeded: bool) -> None:
         if recipe.exists()
         else "unknown",
         "status": "succeeded" if succeeded else "failed",
+        "message": message,
         "started_at": min((record["started_at"] for record in records), default=None),
         "environment": _environment(),
-    } | _usage(records)
+    } | _usage(records, seconds)
     (folder / "run.json").write_text(json.dumps(values, indent=2), encoding="utf-8")
 
 
-def _usage(records: list[dict[str, Any]]) -> dict[str, Any]:
+def _usage(records: list[dict[str, Any]], seconds: float | None) -> dict[str, Any]:
     kept = Path(os.environ.get(USAGE_VARIABLE, ""))
     if kept.is_file():
         usage: dict[str, Any] = json.loads(kept.read_text("utf-8"))
         return usage
     peaks = [record["peak_memory_bytes"] or 0 for record in records]
-    return {"wall_seconds": None, "peak_memory_bytes": max(peaks, default=None)}
+    return {"wall_seconds": seconds, "peak_memory_bytes": max(peaks, default=None)}
 
 
 def _environment() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        **{package: version(package) for package in PACKAGES},
+        **{package: known for package in PACKAGES if (known := _version(package))},
     }
+
+
+def _version(package: str) -> str | None:
+    """Return a package's version; the image of this step holds no tensor libraries."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,17 +1,20 @@
-"""A trained stage as a step of a run, in this process: one node.
+"""A trained stage as a step of a run: in this process, in several of this machine, or in a job.
 
-The step restores or records itself; checkpoints go to the store while the stage trains, so that a
-step that was killed goes on where its last checkpoint stands.
+The step restores or records itself. Checkpoints go to the store while the stage trains, so that a
+step that was killed goes on where its last checkpoint stands, wherever it trains.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uae.launch.lineage import lineage
+from uae.launch.resources import Launch
+from uae.launch.task import StageTask
+from uae.launch.training import OUTPUTS, StagePaths, train_stage
+from uae.recipe_files import parse_recipe
 from uae.records import Artifact, MetricsArtifact, Step, step
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ def run_stage(
     recipe: str,
     run: str,
     *,
+    launch: str,
+    tolerations: list[dict[str, Any]],
+    node_selector: dict[str, str],
     data: Artifact,
     model_in: Artifact | None,
     model_out: Artifact,
@@ -36,6 +42,9 @@ def run_stage(
         name: Stage, component and recipe section: they share one name.
         recipe: The settled recipe as YAML text.
         run: The run's location.
+        launch: What `Launch.to_json` wrote; empty trains in this process.
+        tolerations: Kubernetes tolerations of a TrainJob's pods.
+        node_selector: Labels of the nodes on which a TrainJob's pods may run.
         data: The validated data set.
         model_in: The model to start from; None starts from the recipe's base weights.
         model_out: Where the trained model goes.
@@ -44,43 +53,86 @@ def run_stage(
         metrics: Where the stage's summary is shown.
 
     Raises:
-        UaeError: If the stage refuses its input or one of its invariants does not hold.
+        UaeError: If the stage refuses its input or one of its invariants does not hold, or the
+            cluster does not run it.
     """
     inputs = {"recipe": recipe, "data": data, "model_in": model_in}
-    outputs = {"model": model_out, "logs": logs, "curves": curves}
+    outputs = dict(zip(OUTPUTS, (model_out, logs, curves), strict=True))
+    weights: dict[str, str] = {}
 
-    def weights(_: Store) -> Mapping[str, str]:
+    def read_weights(_: Store) -> Mapping[str, str]:
         from uae.launch.weight_inputs import stage_weights
 
-        return stage_weights(recipe, name, starts_from_base=model_in is None)
+        weights.update(stage_weights(recipe, name, starts_from_base=model_in is None))
+        return weights
 
     with step(
-        name, run, inputs=inputs, outputs=outputs, metrics=metrics, late_inputs=weights
+        name, run, inputs=inputs, outputs=outputs, metrics=metrics, late_inputs=read_weights
     ) as work:
+        model_out.metadata |= lineage(recipe, data, model_in) | _base(recipe, weights)
+        logs.metadata["tensorboard"] = f"{work.output_uri('logs')}/tensorboard"
         if work.restored:
             return
-        summary = _train(work, recipe, data, model_in)
-        work.log_metrics(summary)
+        nodes = {"tolerations": tolerations, "node_selector": node_selector}
+        work.log_metrics(_train(work, launch, recipe, data, model_in, nodes))
     work.store.delete(work.prefix("checkpoints"))
 
 
 def _train(
-    work: Step, recipe_text: str, data: Artifact, model_in: Artifact | None
+    work: Step,
+    launch: str,
+    recipe: str,
+    data: Artifact,
+    model_in: Artifact | None,
+    nodes: Mapping[str, Any],
 ) -> Mapping[str, Any]:
-    with work.imports():
-        from uae.models.bundle import resolve_base
-        from uae.recipe_files import parse_recipe
-        from uae.report.step_html import curves_html
-        from uae.training.checkpoint import StoreCheckpoints
+    """Train where the launch says; return the stage's summary."""
+    given = (recipe, data, model_in)
+    wanted = Launch.from_json(launch) if launch else None
+    if wanted is None or (wanted.launcher == "pod" and not wanted.accelerators):
+        return _train_here(work, *given)
+    if wanted.launcher == "pod":
+        return _train_with_torchrun(work, *given, wanted)
+    from uae.launch.trainjob import train_in_job
 
-        stage = import_module(f"uae.stages.{work.record.step}")
-    recipe = parse_recipe(recipe_text)
-    start = Path(model_in.path) if model_in else resolve_base(recipe.models.base)
-    model_out, logs, curves = (Path(artifact.path) for artifact in work.outputs.values())
-    with tempfile.TemporaryDirectory() as scratch:
-        kept = StoreCheckpoints(work.store, work.prefix("checkpoints"), Path(scratch))
-        summary: Mapping[str, Any] = stage.train(
-            recipe, Path(data.path), start, model_out, checkpoints=kept, log_dir=logs
-        )
-    curves.write_text(curves_html(logs / "metrics.jsonl", title=work.record.step), "utf-8")
-    return summary
+    return train_in_job(work, *given, wanted, **nodes)
+
+
+def _train_here(
+    work: Step, recipe: str, data: Artifact, model_in: Artifact | None
+) -> Mapping[str, Any]:
+    start = Path(model_in.path) if model_in else None
+    outputs = {name: Path(artifact.path) for name, artifact in work.outputs.items()}
+    paths = StagePaths(Path(data.path), start, **outputs)
+    checkpoints = work.prefix("checkpoints")
+    return train_stage(
+        work.record.step, recipe, paths, work.store, checkpoints, imports=work.imports
+    )
+
+
+def _train_with_torchrun(
+    work: Step, recipe: str, data: Artifact, model_in: Artifact | None, launch: Launch
+) -> Mapping[str, Any]:
+    from uae.launch.torchrun import train_with_torchrun
+
+    task = StageTask(
+        stage=work.record.step,
+        recipe=recipe,
+        run=str(work.location),
+        world_size=launch.world_size,
+        identity=work.record.inputs,
+        checkpoints=work.prefix("checkpoints"),
+        data=data.path,
+        model_in=model_in.path if model_in else None,
+        digests={},
+        outputs={name: artifact.path for name, artifact in work.outputs.items()},
+    )
+    return train_with_torchrun(task)
+
+
+def _base(recipe: str, weights: Mapping[str, str]) -> dict[str, str]:
+    """Return the parent of a model that starts from the base weights; nothing for another one."""
+    if "weights/base" not in weights:
+        return {}
+    base = parse_recipe(recipe).models.base
+    return {"parent_uri": base, "parent_sha256": weights["weights/base"]}

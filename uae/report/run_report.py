@@ -1,6 +1,7 @@
 """The report of a whole run, finished or failed: one self-contained HTML file.
 
-No script and no network: the page opens from a disk, a bucket, or the Kubeflow UI's iframe.
+No network, and nothing that needs a script: the page opens from a disk, a bucket, or the Kubeflow
+UI's iframe. Its size is bounded: so many pictures of bounded size, thinned curves, cut logs.
 """
 
 from __future__ import annotations
@@ -124,6 +125,10 @@ def _verdict(
     sentence = _sentence(benches, gains)
     if run.failed:
         return Verdict("bad", f"Failed at {step_title(run.failed[0].step)}", sentence)
+    if run.info["status"] == "failed":
+        said = run.info.get("message") or "nothing more"
+        why = f"No step left a record that says why; the pipeline says: {said}"
+        return Verdict("bad", "Failed", why)
     if decision is None:
         return Verdict("open", "Not finished", sentence)
     if decision.promote:

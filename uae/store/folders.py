@@ -46,13 +46,16 @@ def put_folder(store: Store, folder: Path, prefix: str) -> str:
     return _digest(manifest)
 
 
-def get_folder(store: Store, prefix: str, folder: Path) -> None:
+def get_folder(store: Store, prefix: str, folder: Path) -> str:
     """Download what `put_folder` uploaded; the folder appears at once, complete and checked.
 
     Args:
         store: The bucket.
         prefix: Where the folder was put.
         folder: Must not exist, or be empty.
+
+    Returns:
+        sha256 of the manifest, as `put_folder` returned it.
 
     Raises:
         MissingObject: If no complete folder is there.
@@ -70,6 +73,7 @@ def get_folder(store: Store, prefix: str, folder: Path) -> None:
             )
 
     _download(files, folder, fetch)
+    return _digest({"files": files})
 
 
 def get_prefix(store: Store, prefix: str, folder: Path) -> None:

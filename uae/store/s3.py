@@ -15,7 +15,7 @@ import minio.deleteobjects
 import urllib3
 
 from uae.errors import StoreError
-from uae.store import folders
+from uae.store import conditional, folders
 from uae.store.faults import Backoff, MissingObject, call
 
 CONNECT_SECONDS = 5
@@ -56,6 +56,7 @@ class Store:
         self.bucket = bucket
         self.backoff = backoff or Backoff()
         self._keys = (access_key, secret_key, session_token)
+        self._http = _http_client(read_seconds)
         self._client = minio.Minio(
             endpoint,
             access_key,
@@ -63,7 +64,7 @@ class Store:
             session_token,
             secure=secure,
             region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-            http_client=_http_client(read_seconds),
+            http_client=self._http,
         )
 
     def __repr__(self) -> str:
@@ -136,8 +137,7 @@ class Store:
 
     def put_json(self, key: str, value: Any) -> None:
         """Write a value as JSON. NaN and infinities are refused with ValueError."""
-        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-        self.put_bytes(key, text.encode())
+        self.put_bytes(key, _json_bytes(value))
 
     def get_json(self, key: str) -> Any:
         """Read a JSON object.
@@ -150,6 +150,48 @@ class Store:
             return json.loads(self.get_bytes(key))
         except ValueError as error:
             raise StoreError(f"{self.bucket}/{key} is not JSON: {error}") from error
+
+    def get_versioned(self, key: str) -> conditional.Versioned | None:
+        """Read one object with the tag of its content, None if there is none.
+
+        Raises:
+            StoreError: If it cannot be read.
+        """
+        parts: list[bytes] = []
+        tags: list[str] = []
+
+        def read() -> None:
+            tags.append(self._read(key, parts.append, parts.clear))
+
+        try:
+            self._call(f"read {key}", read)
+        except MissingObject:
+            return None
+        return conditional.Versioned(b"".join(parts), tags[-1])
+
+    def replace_json(self, key: str, value: Any, *, replaces: str | None) -> None:
+        """Write a value as JSON if the object still is the one that was read.
+
+        Args:
+            key: Of the object.
+            value: NaN and infinities are refused with ValueError.
+            replaces: Tag of the content that it replaces; None if there must be none.
+
+        Raises:
+            ChangedObject: If it is another one; see `conditional.put_if`.
+            UnconditionalStore: If the store knows no conditional writes.
+            StoreError: If the store fails.
+        """
+        _check_key(key)
+        data = _json_bytes(value)
+
+        def put() -> None:
+            url = self._client.get_presigned_url(
+                "PUT", self.bucket, key, expires=conditional.SIGNED_FOR
+            )
+            conditional.put_if(self._http, url, data, key=key, replaces=replaces)
+
+        self._call(f"write {key}", put)
 
     def exists(self, key: str) -> bool:
         """Say whether an object has exactly this key."""
@@ -211,13 +253,15 @@ class Store:
         found = self._client.list_objects(self.bucket, prefix=prefix, recursive=limit is None)
         return (entry.object_name for entry in found)
 
-    def _read(self, key: str, write: Callable[[bytes], Any], restart: Callable[[], Any]) -> None:
+    def _read(self, key: str, write: Callable[[bytes], Any], restart: Callable[[], Any]) -> str:
+        """Read one object and return the tag of its content."""
         _check_key(key)
         restart()
         response = self._client.get_object(self.bucket, key)
         try:
             for part in response.stream(2**20):
                 write(part)
+            return str(response.headers.get("ETag", ""))
         finally:
             response.close()
             response.release_conn()
@@ -276,6 +320,10 @@ def _check_key(key: str) -> None:
     parts = key.rstrip("/").split("/")
     if not key or {"", ".", ".."} & set(parts) or "\0" in key:
         raise StoreError(f"bad object key {key!r}: give names separated by single slashes")
+
+
+def _json_bytes(value: Any) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _rewind(file: io.BufferedWriter) -> Callable[[], None]:

@@ -77,6 +77,8 @@ def test_a_system_that_obeys_scores_one(scenes, painter, recipe_with, tmp_path):
     assert scored.results["num_samples"] == 24
     assert len(scored.results["tasks"]) == 6
     assert {row["state"] for row in scored.samples} == {"correct"}
+    matrix = np.array(scored.classification["colors"]["confusion"]["matrix"])
+    assert matrix.sum() == matrix.trace() == 12  # every colour is seen as it was asked for
 
 
 def test_missing_superfluous_and_foreign_pictures_are_named(scenes, painter, recipe_with, tmp_path):
@@ -152,6 +154,11 @@ def test_a_bundle_is_judged_end_to_end_and_the_weak_judge_refused(
     assert 0 <= results["score"] <= 1
     assert results["prompts"]["source"] == "data"
     assert results["judges"]["detector"]["kind"] == "mask2former"
+    check, colors = (results["classification"][name] for name in ("self_test", "colors"))
+    # 12 prompts: 2 ask for one colour, 2 for two, each of one picture
+    assert sum(map(sum, colors["confusion"]["matrix"])) == 6
+    assert colors["confusion"]["categories"][: len(COLORS)] == list(COLORS)
+    assert check["confusion"]["categories"] == ["yes", "no"]
     rows = pyarrow.parquet.read_table(tmp_path / "out" / "samples.parquet").to_pylist()
     assert len(rows) == results["num_samples"] == 12
     assert all((tmp_path / "out" / row["image"]).is_file() for row in rows)

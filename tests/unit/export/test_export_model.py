@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from dict_store import DictStore
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
     StableDiffusion3Pipeline,
 )
@@ -160,17 +161,12 @@ def test_published_model_is_promoted_only_when_told(inputs, exported, promoted):
     assert (CHAMPION_KEY in store.objects) is promoted
 
 
-class RecordingStore:
-    """Keeps what it is given."""
+class RecordingStore(DictStore):
+    """Keeps what it is given, folders by name."""
 
     def __init__(self):
-        self.objects, self.folders = {}, {}
-
-    def exists(self, key):
-        return key in self.objects
+        super().__init__()
+        self.folders = {}
 
     def put_folder(self, folder, prefix):
         self.folders[prefix] = folder
-
-    def put_json(self, key, value):
-        self.objects[key] = value

@@ -192,18 +192,20 @@ def test_weights_count_by_content_wherever_they_lie(base, tmp_path):
     assert hashes(moved / "autoencoder") == hashes(base)
 
 
-def test_steps_ask_for_the_weights_that_they_read(base, monkeypatch):
+def test_steps_ask_for_the_weights_that_they_read(base, monkeypatch, tmp_path):
     asked = []
+    (tmp_path / "data.json").write_text('{"revision": "r1"}')
+    (tmp_path / "results.json").write_text('{"protocol": "geneval"}')
 
     @contextmanager
     def restored_step(name, run, *, inputs, outputs, metrics, late_inputs):
         del run, inputs, outputs, metrics
         asked.append((name, late_inputs(None)))
-        yield SimpleNamespace(restored=True)
+        yield SimpleNamespace(restored=True, output_uri=str)
 
     monkeypatch.setattr(stage, "step", restored_step)
     monkeypatch.setattr(evaluation, "step", restored_step)
-    recipe, place = dump_recipe(settle_recipe(STARTER, base_model=str(base))), Place("somewhere")
+    recipe, place = dump_recipe(settle_recipe(STARTER, base_model=str(base))), Place(str(tmp_path))
     trained = dict.fromkeys(("data", "model_out", "logs", "curves", "metrics"), place)
     here = {"launch": "", "tolerations": [], "node_selector": {}}
     judged = dict.fromkeys(("data", "model", "results", "page", "metrics"), place)

@@ -52,6 +52,7 @@ class Run:
             RECIPE,
             self.location,
             promote=True,
+            model_registry="",
             data=self.given("data"),
             model=self.given("model"),
             evidence={"unified_bench": self.given("candidate"), **tasks},

@@ -1,8 +1,7 @@
 import pytest
-from linear_run import make_recipe
 
 from uae.errors import DataError
-from uae.training.batches import SampleOrder, split_batch
+from uae.training.batches import SampleOrder
 
 
 def test_an_epoch_holds_every_sample_once_and_epochs_differ():
@@ -52,14 +51,3 @@ def test_at_most_a_tenth_is_set_aside():
 def test_too_few_samples_to_set_any_aside_is_an_error():
     with pytest.raises(DataError, match=r"gfu: early stopping .* only 9; add pictures"):
         SampleOrder(9, 4, 0, "gfu", num_set_aside=1)
-
-
-def test_batch_is_cut_into_minibatches_of_whole_groups():
-    section = make_recipe().generation_for_understanding
-    section = section.model_copy(
-        update={"batch_size": 8, "num_minibatches": 2, "accumulation_steps": 2}
-    )
-    assert split_batch(section) == [
-        [slice(0, 2), slice(2, 4)],
-        [slice(4, 6), slice(6, 8)],
-    ]

@@ -24,8 +24,8 @@ def start(num_minibatches=1, accumulation_steps=1):
 
 
 def losses_of(w, targets, metrics=None):
-    def part_losses(part, parts):
-        mean = ((w - targets[part]) ** 2).mean() / len(parts)
+    def part_losses(part):
+        mean = ((w - targets[part.rows]) ** 2).mean() / part.num_parts
         yield Loss(mean, {"ratio/max_deviation": 0.0} | (metrics or {}))
 
     return part_losses
@@ -51,8 +51,8 @@ def test_each_minibatch_is_one_optimizer_step():
 def test_first_ratio_must_be_one_but_later_minibatches_may_differ():
     run, w = start(num_minibatches=2)
 
-    def part_losses(part, _parts):
-        off = 0.1 if part.start > 0 else 0.0
+    def part_losses(part):
+        off = 0.1 if part.minibatch > 0 else 0.0
         yield Loss((w**2).sum(), {"ratio/max_deviation": off})
 
     metrics = update_parameters(run, 0, part_losses, IDS, ratio_tolerance=1e-4)

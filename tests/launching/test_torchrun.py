@@ -1,0 +1,105 @@
+"""A stage in processes that torchrun starts: interrupted, failed, killed, and as one process."""
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from launching.stage_step import STAGE, TORCHRUN, StageStep
+from stage_world import weights
+
+from uae.errors import ClusterError, ResourcesError
+from uae.launch.task import StageTask
+from uae.launch.torchrun import WORKER, train_with_torchrun
+
+UPDATES = 25
+
+
+def when(happens: Callable[[], object], then: Callable[[], object]) -> threading.Thread:
+    """Do something as soon as something else is true."""
+
+    def watch() -> None:
+        until = time.monotonic() + 300
+        while time.monotonic() < until:
+            if happens():
+                then()
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def workers() -> list[psutil.Process]:
+    """The processes that train, below this one."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        if WORKER in words and "--standalone" not in words:
+            found.append(process)
+    return found
+
+
+def task(stage_step: StageStep, **changes: object) -> StageTask:
+    values = {
+        "stage": STAGE, "recipe": stage_step.recipe, "run": stage_step.run, "world_size": 1,
+        "identity": "i", "checkpoints": f"{stage_step.prefix}/checkpoints/{STAGE}",
+        "data": stage_step.data.path, "model_in": None, "digests": {}, "outputs": {},
+    }  # fmt: skip
+    return StageTask.model_validate(values | changes)
+
+
+def test_interrupted_and_retried_is_what_one_process_makes(
+    stage_step: StageStep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage_step.updates(UPDATES, checkpoint_every=1)
+    checkpoints = f"{stage_step.prefix}/checkpoints/{STAGE}"
+    store = stage_step.store
+    when(lambda: store.list(checkpoints), lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt, match="stopped by SIGTERM"):
+        stage_step(TORCHRUN)
+    assert workers() == []
+    error = stage_step.record["error"]
+    assert error == {
+        "type": "KeyboardInterrupt", "message": "stopped by SIGTERM", "retryable": True,
+    }  # fmt: skip
+    (done,) = {key.removeprefix(f"{checkpoints}/").split("/")[0] for key in store.list(checkpoints)}
+    assert 0 < int(done.removeprefix("update-")) < UPDATES
+
+    retried = stage_step(TORCHRUN)
+    assert stage_step.record["status"] == "succeeded"
+    assert f"{STAGE} {UPDATES}/{UPDATES}" in "\n".join(stage_step.record["log_tail"])
+    assert store.list(checkpoints) == []
+    assert "Traceback" not in capsys.readouterr().out
+
+    stage_step.run, stage_step.folder = f"{stage_step.run}-here", tmp_path / "here"
+    stage_step.__post_init__()
+    stage_step.updates(UPDATES, checkpoint_every=1)
+    here = stage_step()
+    found, wanted = (weights(Path(outputs["model"].path)) for outputs in (retried, here))
+    assert found.keys() == wanted.keys()
+    assert all(found[name].equal(wanted[name]) for name in wanted)
+    assert retried["model"].metadata["sha256"] == here["model"].metadata["sha256"]
+
+
+def test_error_of_a_process_comes_back_as_it_was(
+    stage_step: StageStep, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ResourcesError, match=r"written by uae 0\.0\.0.*must hold the same version"):
+        train_with_torchrun(task(stage_step, uae="0.0.0", world_size=2))
+    assert re.search("rank [01] ended with exit code 1", capfd.readouterr().out)
+
+
+def test_killed_process_is_worth_another_try(stage_step: StageStep) -> None:
+    when(workers, lambda: [process.kill() for process in workers()])
+    with pytest.raises(ClusterError, match="ended without a word"):
+        train_with_torchrun(task(stage_step))

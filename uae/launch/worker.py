@@ -1,0 +1,129 @@
+"""One of the processes that train a stage together: `torchrun -m uae.launch.worker TASK`.
+
+TASK is a folder of this machine, or s3://bucket/prefix with the store's address as `--endpoint`.
+torchrun tells each process its rank by environment variables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from uae.errors import ClusterError, UaeError
+from uae.launch.failures import WorkerFailure
+from uae.launch.location import RunLocation
+from uae.launch.parent import follow_parent
+from uae.launch.task import StageTask, read_task, write_failure, write_result
+from uae.launch.task_places import LocalPlace, StoredPlace, TaskPlace
+from uae.launch.training import StagePaths, train_stage
+
+POLL_SECONDS = 0.5
+READY = ".ready"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train as the task says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m uae.launch.worker", description=__doc__)
+    parser.add_argument("task", help="a folder, or s3://bucket/prefix")
+    parser.add_argument("--endpoint", help="address of the store, for s3://")
+    asked = parser.parse_args(arguments)
+    follow_parent()
+    signal.signal(signal.SIGTERM, _interrupt)
+    rank = _number("RANK", 0)
+    place: TaskPlace | None = None
+    try:
+        place = _open(asked.task, asked.endpoint)
+        _work(place, rank)
+    except BaseException as error:
+        _say(error)
+        if place is not None:
+            write_failure(place, WorkerFailure.of(error, rank))
+        return 1
+    return 0
+
+
+def _work(place: TaskPlace, rank: int) -> None:
+    task = read_task(place)
+    node = Path(tempfile.gettempdir()) / f"uae-node-{os.getppid()}"  # one torchrun on each node
+    try:
+        _fetch_once(place, task, node)
+        with tempfile.TemporaryDirectory() as own:
+            paths = _paths(place, task, node, Path(own), is_main=rank == 0)
+            _train(place, task, paths, is_main=rank == 0)
+    finally:
+        if _number("LOCAL_RANK", 0) == 0:
+            shutil.rmtree(node, ignore_errors=True)
+
+
+def _train(place: TaskPlace, task: StageTask, paths: StagePaths, *, is_main: bool) -> None:
+    from uae.training.distribution import join_world
+
+    store = RunLocation.parse(task.run).connect()
+    with join_world(task.world_size):
+        summary = train_stage(
+            task.stage, task.recipe, paths, store, task.checkpoints, is_main=is_main
+        )
+        if is_main:
+            write_result(place, task, summary, place.send(task, paths.outputs))
+
+
+def _paths(
+    place: TaskPlace, task: StageTask, node: Path, own: Path, *, is_main: bool
+) -> StagePaths:
+    """Return where this process reads and writes; what others than rank 0 write is thrown away."""
+    outputs = place.outputs(task, own) if is_main else {name: own / name for name in task.outputs}
+    data, model_in = place.inputs(task, node)
+    return StagePaths(data, model_in, **outputs)
+
+
+def _fetch_once(place: TaskPlace, task: StageTask, node: Path) -> None:
+    """Let one process of each node bring the inputs; the others wait for it.
+
+    They wait before they join the others: a download may take longer than a collective waits.
+    """
+    if _number("LOCAL_RANK", 0) == 0:
+        shutil.rmtree(node, ignore_errors=True)
+        node.mkdir()
+        place.fetch(task, node)
+        (node / READY).touch()
+    while not (node / READY).exists():  # torchrun ends this process if the other one fails
+        time.sleep(POLL_SECONDS)
+
+
+def _open(task: str, endpoint: str | None) -> TaskPlace:
+    if not task.startswith("s3://"):
+        return LocalPlace(Path(task))
+    from uae.store.s3 import Store, parse_uri
+
+    if not endpoint:
+        raise ClusterError(f"{task} needs the address of its store: give --endpoint")
+    bucket, prefix = parse_uri(task)
+    return StoredPlace(Store.connect(endpoint, bucket), prefix)
+
+
+def _number(variable: str, default: int) -> int:
+    return int(os.environ.get(variable, default))
+
+
+def _say(error: BaseException) -> None:
+    if isinstance(error, UaeError | KeyboardInterrupt):
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    else:
+        traceback.print_exc()
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
