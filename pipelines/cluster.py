@@ -33,6 +33,7 @@ NOTIFY_KEYS = {
 }
 RUN_ID_LABEL = "metadata.labels['pipeline/runid']"  # kfp puts it on every pod of an execution
 USER = 65532  # of the images
+EXIT_RETRIES = 1  # with the store away, each try of the exit handler notifies anew
 QUEUE_SECONDS = 7 * 86400  # how long a TrainJob may wait before it runs
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
@@ -102,7 +103,7 @@ class Cluster:
 
     def exit_handler(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Set up the step that reports and notifies; who is notified is a secret."""
-        self.control(task)
+        self.control(task).set_retry(EXIT_RETRIES)
         keys = dict(NOTIFY_KEYS)
         return kubernetes.use_secret_as_env(task, NOTIFY_SECRET, keys, optional=True)
 

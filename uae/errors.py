@@ -42,4 +42,4 @@ class ClusterError(UaeError):
 
 
 class SubmitError(UaeError):
-    """What a cluster is asked for: an unknown parameter, a wrong value, a schedule not as it must."""
+    """What is asked of a cluster: an unknown parameter, a wrong value, a schedule that is wrong."""
