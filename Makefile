@@ -15,25 +15,34 @@ option = $(if $(2), --$(1) "$(2)")
 EFFECT =
 BENCH =
 TESTS =
+WORKERS = 2
 RUN =
 # Of torch on a few CPU cores (`uae run` gives its steps the same); results do not depend on it.
 SPEED := GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE MALLOC_TRIM_THRESHOLD_=536870912 \
 	MALLOC_TOP_PAD_=67108864 MALLOC_MMAP_THRESHOLD_=33554432
 
+# Of the images: which ones, with which program, under which references, from which index.
+IMAGE =
+ENGINE =
+IMAGES = images/images.yaml
+PIP_CONF =
+CA_CERTIFICATES =
+
 .PHONY: run test lint types install install-dev chromium bench effect starter-data base-weights clean
+.PHONY: images pin-images test-images
 
 run: install
 	$(BIN)/uae run$(call option,resume,$(RESUME))$(call option,recipe,$(RECIPE))$(call option,data,$(DATA))$(call option,seed,$(SEED))$(call option,endpoint,$(ENDPOINT))$(call option,bucket,$(BUCKET))
 
 test: install-dev chromium
-	OMP_NUM_THREADS=2 $(SPEED) $(BIN)/python -m pytest -q $(TESTS)
+	OMP_NUM_THREADS=1 $(SPEED) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
 
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: install-dev
-	$(BIN)/mypy uae
+	$(BIN)/mypy uae images
 
 effect: install-dev
 	$(SPEED) $(BIN)/python -m benchmarks.effect $(EFFECT)
@@ -47,6 +56,17 @@ starter-data: install-dev
 # Resumable; hours on two cores. Run it again after an interruption.
 base-weights: install-dev
 	$(BIN)/python -m uae.base_weights
+
+images: install-dev
+	$(BIN)/python -m uae_images.build --images "$(IMAGES)"$(call option,engine,$(ENGINE))$(call option,pip-conf,$(PIP_CONF))$(call option,ca-certificates,$(CA_CERTIFICATES)) $(IMAGE)
+
+pin-images: install-dev
+	$(BIN)/python -m uae_images.pin --file "$(IMAGES)" $(IMAGE)
+
+# As root on Debian: builds all images on a base of its own and runs every step of a run in them.
+test-images: install-dev
+	command -v buildah debootstrap >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq buildah debootstrap; }
+	$(SPEED) $(BIN)/python -m pytest -q -s tests/built_images/images_as_built.py tests/built_images/steps_in_images.py
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

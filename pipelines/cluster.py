@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 from kfp import dsl, kubernetes
 
+from uae.launch.labels import QUEUE_LABEL, common_labels
 from uae.launch.location import JOB_VARIABLE
+from uae.launch.notification import RECIPIENTS, SENDER, SMTP, WEBHOOK
 from uae.launch.resources import (
     WEIGHTS_PATH,
     Resources,
+    Retries,
     StageName,
     StepResources,
     load_resources,
@@ -26,16 +29,15 @@ STORE_SECRET = "uae-store"
 STORE_KEYS = {"access-key-id": "AWS_ACCESS_KEY_ID", "secret-access-key": "AWS_SECRET_ACCESS_KEY"}
 NOTIFY_SECRET = "uae-notify"
 NOTIFY_KEYS = {
-    "webhook-url": "UAE_WEBHOOK_URL",
-    "smtp-url": "UAE_SMTP_URL",
-    "mail-from": "UAE_MAIL_FROM",
-    "mail-to": "UAE_MAIL_TO",
+    "webhook-url": WEBHOOK,
+    "smtp-url": SMTP,
+    "mail-from": SENDER,
+    "mail-to": RECIPIENTS,
 }
 RUN_ID_LABEL = "metadata.labels['pipeline/runid']"  # kfp puts it on every pod of an execution
 USER = 65532  # of the images
 EXIT_RETRIES = 1  # with the store away, each try of the exit handler notifies anew
 QUEUE_SECONDS = 7 * 86400  # how long a TrainJob may wait before it runs
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 Image = Literal["control", "trainer", "evaluator"]
 
@@ -103,7 +105,9 @@ class Cluster:
 
     def exit_handler(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Set up the step that reports and notifies; who is notified is a secret."""
-        self.control(task).set_retry(EXIT_RETRIES)
+        self.control(task)
+        once = self.resources.retries.model_copy(update={"number": EXIT_RETRIES})
+        self._retry(task, once, self.resources.control.timeout_seconds)
         keys = dict(NOTIFY_KEYS)
         return kubernetes.use_secret_as_env(task, NOTIFY_SECRET, keys, optional=True)
 
@@ -111,13 +115,7 @@ class Cluster:
         self, task: dsl.PipelineTask, image: Image, wanted: StepResources, *, cached: bool
     ) -> dsl.PipelineTask:
         task.set_container_image(self.images.image(image)).set_caching_options(cached)
-        retries = self.resources.retries
-        task.set_retry(
-            retries.number,
-            backoff_duration=f"{retries.backoff_seconds}s",
-            backoff_factor=retries.factor,
-            backoff_max_duration=f"{retries.max_backoff_seconds}s",
-        )
+        self._retry(task, self.resources.retries, wanted.timeout_seconds)
         task.set_cpu_request(wanted.cpu).set_cpu_limit(wanted.cpu)
         task.set_memory_request(wanted.memory).set_memory_limit(wanted.memory)
         if wanted.accelerators:
@@ -125,6 +123,14 @@ class Cluster:
             task.set_accelerator_limit(wanted.accelerators)
         self._set_up_pod(task, wanted)
         return task
+
+    def _retry(self, task: dsl.PipelineTask, retries: Retries, timeout_seconds: int) -> None:
+        task.set_retry(
+            retries.number,
+            backoff_duration=f"{retries.backoff_seconds}s",
+            backoff_factor=retries.factor,
+            backoff_max_duration=f"{retries.window_seconds(timeout_seconds)}s",
+        )
 
     def _set_up_pod(self, task: dsl.PipelineTask, wanted: StepResources) -> None:
         kubernetes.set_timeout(task, wanted.timeout_seconds)
@@ -139,15 +145,9 @@ class Cluster:
         kubernetes.empty_dir_mount(task, "scratch", "/tmp")
         if self.resources.weights_claim:
             kubernetes.mount_pvc(task, self.resources.weights_claim, WEIGHTS_PATH)
-        for label, value in self._labels(task).items():
+        labels = common_labels(task.component_spec.name, self.resources.cost_center)
+        for label, value in labels.items():
             kubernetes.add_pod_label(task, label, value)
-
-    def _labels(self, task: dsl.PipelineTask) -> dict[str, str]:
-        return {
-            "app.kubernetes.io/part-of": "uae",
-            "uae/stage": task.component_spec.name.replace("_", "-"),
-            "uae/cost-center": self.resources.cost_center,
-        }
 
 
 def _place(task: dsl.PipelineTask, tolerations: Any, node_selector: Any) -> None:

@@ -147,7 +147,7 @@ def _run_locked(request: Request, folder: Path, console: Console) -> None:
             failure = _run_pipeline(request, folder, endpoint, console, interruption)
             store = Store.connect(endpoint, request.bucket)
             if failure:
-                fail_unfinished(store, f"runs/{folder.name}")
+                fail_unfinished(store, f"runs/{folder.name}", job="")  # the lock: none other lives
             collect(store, folder)
             records = read_records(store, f"runs/{folder.name}")
         except KeyboardInterrupt:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from uae.errors import DataError, RecipeError
+from uae.errors import DataError, RecipeError, RunError
+from uae.export.scores import read_unified_bench
 from uae.models.bundle import read_info
 from uae.recipe_files import parse_recipe
 from uae_components.validate_data.component import validate_data
@@ -43,6 +44,22 @@ def test_start_run_names_a_wrong_recipe_key(steps):
         steps.start("bad-recipe", "name: x\ncolour: red\n", "starter")
     found = steps.store.get_json("runs/bad-recipe/steps/start_run.json")
     assert (found["status"], found["error"]["retryable"]) == ("failed", False)
+
+
+def test_start_run_does_not_make_another_model_of_a_promoted_run(steps):
+    champion = {
+        "format": 1, "run_id": "champion", "model_prefix": "models/champion",
+        "promoted_at": "2030-01-01T00:00:00.000+00:00", "recipe_name": "tiny",
+        "recipe_sha256": "0" * 64, "data_revision": "r1", "code_version": "1", "parent": None,
+        "unified_bench": read_unified_bench(Path(steps.first_bench["results"].path)).model_dump(),
+    }  # fmt: skip
+    key = "registry/history/2030-champion.json"
+    steps.store.put_json(key, champion)
+    try:
+        with pytest.raises(RunError, match="another recipe"):
+            steps.start("champion", steps.recipe_file.read_text(), "starter")
+    finally:
+        steps.store.delete(key)
 
 
 def test_validate_data_leaves_data_set_and_report(steps):

@@ -30,12 +30,13 @@ from uae.data.starter.vocabulary import ARTWORK_FOLDER, STARTER_WEIGHTS
 from uae.errors import DataError, ModelError
 from uae.export.gate import Decision
 from uae.export.model_card import render_card
-from uae.export.registry import Champion, ChampionIdentity, promote_if_current
+from uae.export.registry import Champion, ChampionIdentity, promote_if_current, read_history
 from uae.export.scores import UnifiedBenchScores, read_task_scores, read_unified_bench
 from uae.fingerprints import file_sha256, folder_sha256, json_sha256
 from uae.recipe import Recipe
 from uae.recipe_files import dump_recipe
 from uae.replacement import replaced_atomically
+from uae.store.folders import MANIFEST
 
 if TYPE_CHECKING:
     from uae.store.s3 import Store
@@ -161,14 +162,30 @@ def publish(
         promoted: Whether the model is to become the champion.
 
     Raises:
+        ModelError: If another model of this run was promoted: its weights stay as they are.
         StoreError: If the store fails.
     """
     prefix = f"{MODELS_PREFIX}/{lineage.run_id}"
-    store.put_folder(exported, prefix)
+    if not _is_promoted_already(store, prefix, lineage):
+        store.put_folder(exported, prefix)
     if not promoted:
         return Publication(prefix, promoted=False)
     refusal = promote_if_current(store, _champion(prefix, lineage, unified_bench), opponent)
     return Publication(prefix, promoted=refusal is None, refusal=refusal)
+
+
+def _is_promoted_already(store: Store, prefix: str, lineage: Lineage) -> bool:
+    """Return whether the registry names this very model, whole in its place."""
+    named = any(entry.model_prefix == prefix for entry in read_history(store))
+    if not named or not store.exists(f"{prefix}/{MANIFEST}"):
+        return False
+    there = Lineage.model_validate(store.get_json(f"{prefix}/lineage.json"))
+    if there.bundle_sha256 != lineage.bundle_sha256:
+        raise ModelError(
+            f"run {lineage.run_id} was promoted with other weights ({there.bundle_sha256[:12]}, "
+            f"now {lineage.bundle_sha256[:12]}): the registry's stay; submit under another run_id"
+        )
+    return True
 
 
 def _champion(prefix: str, lineage: Lineage, unified_bench: UnifiedBenchScores) -> Champion:

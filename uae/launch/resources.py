@@ -6,6 +6,7 @@ complete example. A trained stage's step is handed its part of it as a `Launch`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -102,16 +103,15 @@ class Retries(Strict):
     number: Count
     backoff_seconds: Positive  # before the first one
     factor: Annotated[float, Field(ge=1)]
-    max_backoff_seconds: Positive
 
-    @model_validator(mode="after")
-    def _grows_to_the_maximum(self) -> Self:
-        if self.max_backoff_seconds < self.backoff_seconds:
-            raise ValueError(
-                f"max_backoff_seconds={self.max_backoff_seconds} is below backoff_seconds="
-                f"{self.backoff_seconds}: write at least as much"
-            )
-        return self
+    def window_seconds(self, timeout_seconds: int) -> int:
+        """Return how long all tries of a step may take together, the waits between them included.
+
+        kfp hands it to Argo as the retries' `maxDuration`, which counts from the start of the
+        first try: without it a step that ran for an hour is never tried again.
+        """
+        waits = sum(self.backoff_seconds * self.factor**n for n in range(self.number))
+        return (self.number + 1) * timeout_seconds + math.ceil(waits)
 
 
 class Resources(Strict):

@@ -6,12 +6,18 @@ known again.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from uae.errors import RunError
+from uae.fingerprints import json_sha256
 from uae.launch.location import current_job, run_location
 from uae.launch.validation import settle_recipe
+from uae.recipe import Recipe
 from uae.recipe_files import dump_recipe
 from uae.records import MetricsArtifact, step
+
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
 
 
 class Start(NamedTuple):
@@ -50,6 +56,7 @@ def run_start(
     Raises:
         RecipeError: If the recipe is not valid or names weights that do not exist.
         DataError: If there are no data.
+        RunError: If a model of this run was promoted, and this would become another one.
         StoreError: If the store cannot be used.
     """
     run = run_location(run_id, endpoint, bucket)
@@ -59,6 +66,7 @@ def run_start(
     with step("start_run", run, inputs=inputs, outputs={}, metrics=metrics) as work:
         settled = settle_recipe(recipe, seed=seed, base_model=base_model, installed=False)
         text = dump_recipe(settled)
+        _refuse_another_model(work.store, work.location.run_id, settled)
         work.store.put_bytes(f"{work.location.prefix}/recipe.yaml", text.encode())
         with work.imports():
             from uae.data.revision import source_revision
@@ -66,3 +74,16 @@ def run_start(
         if not work.restored:
             work.log_metrics({"seed": settled.seed})
     return Start(text, run, revision)
+
+
+def _refuse_another_model(store: Store, run_id: str, recipe: Recipe) -> None:
+    """Say early what the export would say after hours of training."""
+    from uae.export.registry import read_history
+
+    promoted = [entry for entry in read_history(store) if entry.run_id == run_id]
+    made_from = json_sha256(recipe.model_dump(mode="json"))
+    if promoted and promoted[-1].recipe_sha256 != made_from:
+        raise RunError(
+            f"the model of run {run_id} was promoted, and it was made from another recipe: take "
+            "another run_id, or the same recipe to go on with that run"
+        )

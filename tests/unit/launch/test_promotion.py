@@ -1,6 +1,7 @@
 """Two runs and one champion: gate and export as steps, on a real embedded store."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from artifact_place import Place
 from example_run import write_bench, write_json
 
+from uae.errors import ModelError
 from uae.export.metrics import collect_metrics
 from uae.export.registry import read_champion
 from uae.export.run_folder import RunFolder
@@ -155,3 +157,23 @@ def test_promotion_that_was_cut_off_is_completed(start):
     again.gate()
     assert again.export() == 1
     assert read_champion(again.store).parent is None
+
+
+def test_promoted_weights_are_never_replaced_by_others_of_the_same_run(start, inputs, tmp_path):
+    first = start("first")
+    first.gate()
+    first.export()
+    promoted = first.store.get_json("models/first/lineage.json")
+    other = tmp_path / "other"
+    shutil.copytree(inputs, other)
+    write_json(other / "model" / "model.json", {
+        "condition_source": "reencode_text", "condition_tokens": 32, "image_size": 64,
+    })  # fmt: skip
+    again = start("first", job="2")
+    again.inputs = other
+    again.gate()
+    with pytest.raises(ModelError, match="another run_id"):
+        again.export()
+    assert first.store.get_json("models/first/lineage.json") == promoted
+    assert first.store.get_json("models/first/model.json")["image_size"] == 32
+    assert read_champion(first.store).run_id == "first"

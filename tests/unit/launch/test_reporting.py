@@ -36,8 +36,8 @@ def store(server):
     return server.store()
 
 
-def put_record(store, step, status, started_at):
-    record = {"step": step, "status": status, "started_at": started_at, "error": None}
+def put_record(store, step, status, started_at, job="1"):
+    record = {"step": step, "job": job, "status": status, "started_at": started_at, "error": None}
     store.put_json(f"runs/one/steps/{step}.json", record | {"peak_memory_bytes": 7})
 
 
@@ -55,7 +55,7 @@ def test_unfinished_steps_are_failures_and_results_are_fetched_without_models(st
         store.put_bytes(f"runs/one/{name}", b"{}")
     store.put_bytes("runs/other/steps/gate.json", b"{}")
 
-    fail_unfinished(store, "runs/one")
+    fail_unfinished(store, "runs/one", "1")
     records = read_records(store, "runs/one")
     assert [record["step"] for record in records] == ["validate_data", "cold_start", "report_run"]
     assert [record["status"] for record in records] == ["succeeded", "failed", "running"]
@@ -76,6 +76,19 @@ def test_unfinished_steps_are_failures_and_results_are_fetched_without_models(st
     assert info["started_at"] == "2030-01-01T01"
     assert info["peak_memory_bytes"] == 7
     assert info["environment"]["kfp"]
+
+
+def test_steps_of_another_execution_go_on(store):
+    def statuses(prefix="runs/one"):
+        return {record["step"]: record["status"] for record in read_records(store, prefix)}
+
+    put_record(store, "cold_start", "running", "2030-01-01T02", job="1")
+    put_record(store, "gate", "running", "2030-01-01T02", job="2")
+    fail_unfinished(store, "runs/one", "1")
+    assert (statuses()["cold_start"], statuses()["gate"]) == ("failed", "running")
+    fail_unfinished(store, "runs/one", "")
+    assert statuses()["gate"] == "failed"
+    store.delete("runs/one")
 
 
 def test_run_that_failed_at_once_can_be_described(tmp_path):
@@ -221,7 +234,7 @@ def test_result_that_cannot_be_read_is_told_with_the_step_that_failed(handler):
 
 
 def test_jobs_that_cannot_be_deleted_do_not_fail_the_report(handler, monkeypatch, capsys):
-    def refuse(run):
+    def refuse(run, store, job):
         raise ClusterError(f"trainjobs is forbidden in {run}")
 
     monkeypatch.setattr("uae.launch.trainjob.delete_orphans", refuse)
@@ -235,21 +248,23 @@ def test_jobs_that_cannot_be_deleted_do_not_fail_the_report(handler, monkeypatch
 def test_cluster_is_asked_only_where_a_step_made_a_job(handler, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(
-        "uae.launch.trainjob.delete_orphans", lambda run: asked.append(run) or ["j"]
+        "uae.launch.trainjob.delete_orphans",
+        lambda run, store, job: asked.append((run, store.bucket, job)) or ["j"],
     )
     handler.report("without-jobs", succeeded=False)
     assert asked == []
     handler.store.put_json("runs/one-job/jobs/cold_start/task.json", {})
     handler.report("one-job", succeeded=False)
-    assert asked == [f"{handler.endpoint}/{handler.bucket}/runs/one-job"]
+    run = f"{handler.endpoint}/{handler.bucket}/runs/one-job"
+    assert asked == [(run, handler.bucket, JOB)]
     assert "deleted TrainJob j" in capsys.readouterr().out
 
 
-def test_failures_of_this_execution_count_before_those_of_an_earlier_one():
+def test_failures_of_this_execution_alone_are_told():
     def record(step, job, status="failed"):
         error = {"type": "DataError", "message": step, "retryable": False}
         return {"step": step, "job": job, "status": status, "error": error, "log_tail": []}
 
     records = [record("cold_start", "1"), record("gate", "2"), record("report_run", "2")]
     assert [one.step for one in step_failures(records, "2")] == ["gate"]
-    assert [one.step for one in step_failures(records, "3")] == ["cold_start", "gate"]
+    assert step_failures(records, "3") == []

@@ -84,7 +84,6 @@ def test_wrong_value_is_named_with_its_key(key: str, value: Any, fault: str) -> 
     [
         ("control.shared_memory", "4Gi", "shared_memory=4Gi must be less than memory=4Gi"),
         ("stages.cold_start.num_nodes", 2, "num_nodes=2 with launcher pod, which is one node"),
-        ("retries.max_backoff_seconds", 1, "max_backoff_seconds=1 is below backoff_seconds=60"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(key: str, value: Any, fault: str) -> None:

@@ -3,9 +3,12 @@ import pytest
 from uae.store.embedded import EmbeddedStore
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """One SeaweedFS server for every test that does not stop it."""
+    """One SeaweedFS server for every test of a file that does not stop it.
+
+    No longer: tests of whole runs in this process end all of its child processes.
+    """
     with EmbeddedStore(tmp_path_factory.mktemp("server")) as running:
         yield running
 
