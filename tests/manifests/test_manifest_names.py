@@ -8,11 +8,14 @@ from manifests.rendering import (
     KUBECTL,
     MANIFESTS,
     OVERLAYS,
+    STANDALONE_OVERLAY,
+    WITH_PROFILES,
     composed,
     fill_weights,
     find,
     kubectl,
     overlay,
+    submit_account,
 )
 
 from uae.launch.pods import TRAINING_CONTAINER
@@ -31,15 +34,16 @@ def everything(tmp_path_factory):
     return composed(WITH_EVERYTHING, tmp_path_factory.mktemp("everything"))
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", WITH_PROFILES)
 def test_every_name_is_another_object_s_or_from_outside(name):
     assert faults(overlay(name), set(OUTSIDE)) == []
 
 
 def test_every_name_is_known_without_profiles(standalone):
-    assert faults(standalone, {*OUTSIDE, BY_KFP}) == []
-    places = {one["metadata"].get("namespace") for one in standalone}
-    assert places == {"kubeflow", None}
+    for objects in (standalone, overlay(STANDALONE_OVERLAY)):
+        assert faults(objects, {*OUTSIDE, BY_KFP}) == []
+        places = {one["metadata"].get("namespace") for one in objects}
+        assert places - {None} == {"kubeflow"}
 
 
 def test_every_name_of_every_component_is_known(everything):
@@ -47,13 +51,19 @@ def test_every_name_of_every_component_is_known(everything):
 
 
 def test_the_pod_that_fills_the_claim_uses_what_every_overlay_has():
-    for name in OVERLAYS:
+    for name in WITH_PROFILES:
         assert faults([*overlay(name), *fill_weights()], set(OUTSIDE)) == []
+
+
+def test_who_submits_uses_what_every_overlay_has():
+    for name in WITH_PROFILES:
+        assert faults([*overlay(name), *submit_account()], set(OUTSIDE)) == []
 
 
 def test_nothing_comes_from_outside_that_nobody_uses(standalone, everything):
     used = {name for one in OVERLAYS for _, name in uses(overlay(one))}
-    used |= {name for _, name in [*uses(standalone), *uses(everything)]}
+    others = [*standalone, *everything, *submit_account()]
+    used |= {name for _, name in uses(others)}
     assert set(OUTSIDE) - used == {Name("Secret", NOTIFY_SECRET)}  # the pipeline uses that
 
 
@@ -123,7 +133,7 @@ def test_templates_of_secrets_have_the_steps_keys_and_no_values(name, keys):
     assert {value for _, _, value in found} == {""}
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", WITH_PROFILES)
 def test_every_key_of_a_secret_is_in_its_template(name):
     read = set(secret_keys(overlay(name)))
     assert read == {(STORE_SECRET, key) for key in STORE_KEYS}

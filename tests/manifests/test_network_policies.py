@@ -4,7 +4,15 @@ import pytest
 from manifests.compiled import DRIVER_LABELS, JOBSET_LABELS, step_labels
 from manifests.compositions import STANDALONE, WITH_EVERYTHING
 from manifests.networks import Address, Pod, may_speak, unset_labels
-from manifests.rendering import OVERLAYS, composed, find, overlay, pods
+from manifests.rendering import (
+    OVERLAYS,
+    STANDALONE_OVERLAY,
+    WITH_PROFILES,
+    composed,
+    find,
+    overlay,
+    pods,
+)
 
 STORES = {
     "minio": (Pod("minio", {"app": "minio"}), 9000),
@@ -38,7 +46,7 @@ def everything(tmp_path_factory):
     return composed(WITH_EVERYTHING, tmp_path_factory.mktemp("everything"))
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", WITH_PROFILES)
 @pytest.mark.parametrize("pod", [DRIVER, REPORT], ids=["driver", "step"])
 def test_pods_of_a_run_reach_kfp_the_store_and_the_api_and_no_more(name, pod):
     objects = overlay(name)
@@ -55,7 +63,7 @@ def test_pods_of_a_run_reach_kfp_the_store_and_the_api_and_no_more(name, pod):
         assert not may_speak(objects, pod, refused, at)
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", WITH_PROFILES)
 def test_nothing_comes_in(name):
     objects = overlay(name)
     for source in (DRIVER, Pod("kubeflow", {"app": "ml-pipeline"}), Pod("other", {})):
@@ -95,10 +103,17 @@ def test_the_ui_reaches_the_artifact_proxy_of_a_profile():
     assert not may_speak(overlay("seaweedfs"), KFP, proxy, 3000)
 
 
-def test_without_profiles_other_pods_of_the_namespace_are_left_alone(tmp_path):
+def test_without_profiles_pods_reach_our_store_and_kfp_s_own(tmp_path):
     objects = composed(STANDALONE, tmp_path)
-    step, other = (Pod("kubeflow", labels) for labels in (STEP, DRIVER_LABELS))
+    step = Pod("kubeflow", STEP)
     assert may_speak(objects, step, *STORES["minio"])
+    assert may_speak(objects, step, *SEAWEEDFS)
+    assert not may_speak(overlay(STANDALONE_OVERLAY), step, *STORES["minio"])
+
+
+def test_without_profiles_other_pods_of_the_namespace_are_left_alone():
+    objects = overlay(STANDALONE_OVERLAY)
+    step, other = (Pod("kubeflow", labels) for labels in (STEP, DRIVER_LABELS))
     assert may_speak(objects, step, *SEAWEEDFS)
     assert may_speak(objects, step, KFP, 8887)
     assert may_speak(objects, step, API, 6443)

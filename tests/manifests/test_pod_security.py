@@ -5,7 +5,7 @@ import copy
 import pytest
 from manifests.compiled import executors
 from manifests.pod_security import faults, read_only_faults, token_faults
-from manifests.rendering import OVERLAYS, fill_weights, find, overlay, pods
+from manifests.rendering import OVERLAYS, WITH_PROFILES, fill_weights, find, overlay, pods
 
 EVERY_POD = [
     (f"{name}: {where}", pod)
@@ -97,7 +97,7 @@ def test_steps_and_trainjobs_run_as_the_same_user():
     assert all(user_of(values) == ours for values in executors().values())
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", WITH_PROFILES)
 def test_the_namespace_is_restricted_at_a_pinned_version(name):
     labels = find(overlay(name), "Namespace", "uae")["metadata"]["labels"]
     for mode in ("enforce", "audit", "warn"):

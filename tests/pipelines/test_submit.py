@@ -46,6 +46,24 @@ def test_kfp_s_own_command_line_submits_the_package(server, tmp_path):
     }
 
 
+def test_kfp_s_own_command_line_names_a_namespace(multi_user_server, tmp_path):
+    server = multi_user_server
+    command = [str(Path(sys.executable).with_name("kfp")), "--endpoint", server.host]
+    known = ["--namespace", "uae", "--existing-token", "s3cret-token"]
+    named = ["run", "submit", "-e", "uae", "-r", "first", "-f", str(PACKAGE)]
+    done = subprocess.run(
+        [*command, *known, *named],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert server.experiments["experiment-1"]["namespace"] == "uae"
+    (body,) = server.sent("POST", "/runs")
+    assert body["experiment_id"] == "experiment-1"
+
+
 def test_what_is_sent_is_what_the_sdk_sends(server, submit, package, monkeypatch, tmp_path):
     """Of the shipped package too, which has settings for Kubernetes."""
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -18,12 +18,8 @@ SWITCHED_OFF = "the gate passed it, but this run was not to promote (parameter p
 
 
 def step_failures(records: Sequence[Record], job: str) -> list[StepFailure]:
-    """Return the steps that failed, in order of their start.
-
-    Those of this execution count; where none has failed in it, those of an earlier one.
-    """
-    failed = [r for r in records if r["status"] == "failed" and r["step"] != REPORTING]
-    chosen = [record for record in failed if record["job"] == job] or failed
+    """Return the steps that failed in this execution, in order of their start."""
+    own = [r for r in records if r["job"] == job and r["step"] != REPORTING]
     return [
         StepFailure(
             record["step"],
@@ -31,7 +27,8 @@ def step_failures(records: Sequence[Record], job: str) -> list[StepFailure]:
             record["error"]["retryable"],
             record["log_tail"],
         )
-        for record in chosen
+        for record in own
+        if record["status"] == "failed"
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from uae.errors import ClusterError
 from uae.launch.cluster import Cluster, TrainJob
+from uae.launch.lease import Lease
 from uae.launch.pod_log import PodLog
 from uae.launch.pods import Pod
 
@@ -22,14 +23,15 @@ class Ending(NamedTuple):
     pods: Sequence[Pod]
 
 
-def follow(cluster: Cluster, name: str) -> Ending:
-    """Return how a job ended, when it has.
+def follow(cluster: Cluster, name: str, lease: Lease) -> Ending:
+    """Return how a job ended, when it has; meanwhile renew its lease.
 
     Raises:
         ClusterError: If somebody else deletes the job, or the API server is away for too long.
     """
     follower = _Follower(cluster, name)
     while True:
+        lease.renew()
         ending = follower.look()
         if ending is not None:
             return ending

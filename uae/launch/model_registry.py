@@ -35,10 +35,10 @@ SHOWN = 300  # characters of an answer
 
 
 def register_champion(url: str, store: Store) -> str | None:
-    """Register the bucket's champion, if a registry is named. It never fails.
+    """Register the bucket's champion. It never fails.
 
     Args:
-        url: Of the registry; empty: none.
+        url: Of the registry.
         store: The bucket.
 
     Returns:
@@ -47,8 +47,6 @@ def register_champion(url: str, store: Store) -> str | None:
     from uae.errors import UaeError
     from uae.export.registry import read_champion
 
-    if not url:
-        return None
     try:
         champion = read_champion(store)
         if champion is not None:
@@ -102,7 +100,9 @@ class ModelRegistry:
         except ClusterError as error:
             raise ClusterError(
                 f"{champion.run_id} is champion, but not registered: {error}; `uae promote "
-                f"{champion.run_id} --model-registry {self.url}` registers it"
+                f"{champion.run_id} --endpoint {store.endpoint} --bucket {store.bucket} "
+                f"--model-registry {self.url}` registers it (with the addresses of store and "
+                "registry that can be reached from where it runs)"
             ) from error
 
     def _register(self, champion: Champion, store: Store) -> str:

@@ -75,29 +75,33 @@ def run_reporting(
         run = run_location(run_id, endpoint, bucket)
         with step(STEP, run, inputs=inputs, outputs=outputs, metrics=metrics) as work:
             store = work.store
-            delete_left_jobs(run, store)
+            delete_left_jobs(run, store, job)
             work.log_metrics(_report(work, ending, Path(report.path), Path(numbers.path)))
     except Exception as error:
         ending.trouble = f"{type(error).__name__}: {error}"
         if run and store is None:
-            delete_left_jobs(run, None)
+            delete_left_jobs(run, None, job)
         notify(ending, ui_url, store=store)
         raise
     notify(ending, ui_url, store=store)
 
 
-def delete_left_jobs(run: str, store: Store | None) -> None:
-    """Delete TrainJobs that steps of this run have left, if any made one. It raises nothing."""
+def delete_left_jobs(run: str, store: Store | None, job: str) -> None:
+    """Delete TrainJobs that steps of this execution have left, if any. It raises nothing."""
     try:
-        prefix = RunLocation.parse(run).prefix
-        if store is not None and not store.list(f"{prefix}/jobs/"):
+        location = RunLocation.parse(run)
+        store = store or location.connect()
+        if not store.list(f"{location.prefix}/jobs/"):
             return
         from uae.launch.trainjob import delete_orphans
 
-        for name in delete_orphans(run):
+        for name in delete_orphans(run, store, job):
             print(f"deleted TrainJob {name}, which its step had left")
     except Exception as error:  # the run has ended as it has, and is to be reported
-        print(f"TrainJobs that are left were not deleted: {type(error).__name__}: {error}")
+        print(
+            f"TrainJobs that are left were not deleted: {type(error).__name__}: {error}; each ends "
+            "by itself when no step has followed it for a while"
+        )
 
 
 def _report(work: Step, ending: Ending, report: Path, numbers: Path) -> dict[str, float]:
@@ -106,7 +110,7 @@ def _report(work: Step, ending: Ending, report: Path, numbers: Path) -> dict[str
         from uae.export.metrics import write_metrics
         from uae.report.run_report import write_report
     store, prefix = work.store, work.location.prefix
-    fail_unfinished(store, prefix)
+    fail_unfinished(store, prefix, ending.job)
     records = read_records(store, prefix)
     ending.failures = [] if ending.succeeded else step_failures(records, ending.job)
     ending.seconds = wall_seconds(records, ending.job)
@@ -128,10 +132,18 @@ def _report(work: Step, ending: Ending, report: Path, numbers: Path) -> dict[str
     return main_numbers(found) | {"failed_steps": failed, "promoted": bool(ending.promoted)}
 
 
-def fail_unfinished(store: Store, prefix: str) -> None:
-    """Mark steps whose record says that they still run: they died without a word."""
+def fail_unfinished(store: Store, prefix: str, job: str) -> None:
+    """Mark steps whose record says that they still run: they died without a word.
+
+    Args:
+        store: The run's store.
+        prefix: Of the run.
+        job: The execution that is over: steps of another one may be running. Empty where no other
+            one lives, or nobody says which is which: every step.
+    """
     for record in read_records(store, prefix):
-        if record["status"] == "running" and record["step"] != STEP:
+        own = not job or record["job"] == job
+        if own and record["status"] == "running" and record["step"] != STEP:
             message = "ended without a word: killed, or out of memory"
             record["status"] = "failed"
             record["error"] = {"type": "Killed", "message": message, "retryable": True}

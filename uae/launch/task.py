@@ -3,6 +3,7 @@
     task.json           written by the step
     result.json         written by rank 0 when the outputs are complete
     failed-<rank>.json  written by each process that fails
+    owner.json, lease.json  of a TrainJob, see `uae.launch.lease`
 
 They lie in a folder of this machine, or below runs/<run_id>/jobs/<stage> in the store.
 """

@@ -2,20 +2,23 @@
 
 A step that is started again finds the job by its name and goes on with it, whether it still runs or
 has ended meanwhile. A step that is told to end deletes the job: its processes store a checkpoint,
-and the next try goes on from there.
+and the next try goes on from there. A job that no step follows any more ends by itself, see
+`uae.launch.lease`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uae.errors import ClusterError, RunError, UaeError
 from uae.launch import job_follower
 from uae.launch.cluster import Cluster
 from uae.launch.failures import reason
 from uae.launch.job_follower import Ending, follow, is_going, say
+from uae.launch.labels import RUN_LABEL, STAGE_LABEL
+from uae.launch.lease import Lease, held_by_another
 from uae.launch.location import RunLocation
 from uae.launch.pod_log import last_lines
 from uae.launch.resources import Launch
@@ -29,13 +32,15 @@ from uae.launch.task import (
 from uae.launch.task_places import StoredPlace
 from uae.launch.trainjob_request import (
     IDENTITY,
-    RUN_LABEL,
     JobRequest,
     job_request,
     run_label,
     sdk_arguments,
 )
 from uae.records import Artifact, Step
+
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
 
 VANISH_SECONDS = 900.0  # for a job that was deleted: its pods may store a checkpoint
 STOP_SECONDS = 15.0  # to delete a job when the step itself must end
@@ -72,7 +77,7 @@ def train_in_job(
         ClusterError: If the cluster refuses the job or loses it.
         KeyboardInterrupt: If SIGTERM came; the job is deleted.
     """
-    place = StoredPlace(work.store, f"{work.location.prefix}/jobs/{work.record.step}")
+    place = _place(work.store, work.location, work.record.step)
     request = job_request(
         work.location,
         work.record.step,
@@ -85,8 +90,9 @@ def train_in_job(
     task = _task(work, recipe, data, model_in, request)
     cluster = cluster or Cluster.connect()
     try:
-        _start(cluster, request, place, task)
-        ending = follow(cluster, request.name)
+        lease = Lease(place, work.record.job)
+        _start(cluster, request, place, task, lease)
+        ending = follow(cluster, request.name, lease)
         result = _result(cluster, request, place, ending)
     except KeyboardInterrupt:
         _stop(cluster, request.name)
@@ -96,26 +102,38 @@ def train_in_job(
     return result.summary
 
 
-def delete_orphans(run: str, namespace: str | None = None) -> list[str]:
-    """Delete the TrainJobs that a run has left; return their names.
+def delete_orphans(run: str, store: Store, job: str, namespace: str | None = None) -> list[str]:
+    """Delete the TrainJobs that an execution of a run has left; return their names.
 
     Args:
         run: The run's location.
+        store: The run's store.
+        job: The execution; jobs that another one follows are spared. Empty: there is no other one.
         namespace: None takes the pod's own; outside of a cluster there is then nothing to do.
 
     Raises:
         ClusterError: If the cluster refuses it or does not answer.
+        StoreError: If the store does not say whose a job is.
     """
     from kubeflow.common.utils import is_running_in_k8s
 
     if namespace is None and not is_running_in_k8s():
         return []
     cluster = Cluster.connect(namespace).hurried(ORPHAN_SECONDS)
-    label = run_label(RunLocation.parse(run))
-    names = [job["metadata"]["name"] for job in cluster.jobs(f"{RUN_LABEL}={label}")]
-    for name in names:
+    location, deleted = RunLocation.parse(run), []
+    for found in cluster.jobs(f"{RUN_LABEL}={run_label(location)}"):
+        name, labels = found["metadata"]["name"], found["metadata"]["labels"]
+        stage = labels[STAGE_LABEL].replace("-", "_")
+        if held_by_another(_place(store, location, stage), job):
+            say(f"TrainJob {name} is left to another execution of this run, which follows it")
+            continue
         cluster.delete_job(name)
-    return names
+        deleted.append(name)
+    return deleted
+
+
+def _place(store: Store, location: RunLocation, stage: str) -> StoredPlace:
+    return StoredPlace(store, f"{location.prefix}/jobs/{stage}")
 
 
 def _task(
@@ -143,7 +161,9 @@ def _task(
     )
 
 
-def _start(cluster: Cluster, request: JobRequest, place: StoredPlace, task: StageTask) -> None:
+def _start(
+    cluster: Cluster, request: JobRequest, place: StoredPlace, task: StageTask, lease: Lease
+) -> None:
     """Make the job, or find the one that an earlier try of this step made."""
     name, until = request.name, time.monotonic() + VANISH_SECONDS
     while True:
@@ -151,11 +171,13 @@ def _start(cluster: Cluster, request: JobRequest, place: StoredPlace, task: Stag
         if found is None:
             place.clear()
             write_task(place, task)
+            lease.take()
             if cluster.create_job(**sdk_arguments(request)):
                 say(f"created TrainJob {cluster.namespace}/{name}")
                 return
         elif not is_going(found):
             if found["metadata"].get("annotations", {}).get(IDENTITY) == request.identity:
+                lease.take()
                 say(f"going on with TrainJob {cluster.namespace}/{name}")
                 return
             say(f"replacing TrainJob {cluster.namespace}/{name}, made from other inputs")

@@ -39,6 +39,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from uae.errors import ResourcesError
 from uae.fingerprints import json_sha256
+from uae.launch.labels import QUEUE_LABEL, RUN_LABEL, common_labels
 from uae.launch.location import RunLocation
 from uae.launch.pods import TRAINING_CONTAINER
 from uae.launch.resources import WEIGHTS_PATH, Launch
@@ -46,9 +47,6 @@ from uae.launch.torchrun import SHUTDOWN_SECONDS, SHUTDOWN_VARIABLE, WORKER
 from uae.recipe import Strict
 
 RUNTIME = "uae-torch"
-RUN_LABEL, STAGE_LABEL, COST_LABEL = "uae/run", "uae/stage", "uae/cost-center"
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-PART_OF = {"app.kubernetes.io/part-of": "uae"}
 IDENTITY = "uae/identity"  # annotation: hash of all that the job was made from
 RUN_ID = "uae/run-id"  # annotation
 SHARED_MEMORY, WEIGHTS = "shared-memory", "weights"  # volumes
@@ -167,11 +165,8 @@ def sdk_arguments(request: JobRequest) -> dict[str, Any]:
 
 
 def _labels(request: JobRequest) -> dict[str, str]:
-    return PART_OF | {
-        RUN_LABEL: run_label(RunLocation.parse(request.location)),
-        STAGE_LABEL: request.stage.replace("_", "-"),
-        COST_LABEL: request.launch.cost_center,
-    }
+    run = {RUN_LABEL: run_label(RunLocation.parse(request.location))}
+    return common_labels(request.stage, request.launch.cost_center) | run
 
 
 def _runtime() -> Runtime:

@@ -32,16 +32,13 @@ READY = ".ready"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the task says; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m uae.launch.worker", description=__doc__)
-    parser.add_argument("task", help="a folder, or s3://bucket/prefix")
-    parser.add_argument("--endpoint", help="address of the store, for s3://")
-    asked = parser.parse_args(arguments)
+    asked = read_arguments(arguments)
     follow_parent()
     signal.signal(signal.SIGTERM, _interrupt)
     rank = _number("RANK", 0)
     place: TaskPlace | None = None
     try:
-        place = _open(asked.task, asked.endpoint)
+        place = open_place(asked.task, asked.endpoint)
         _work(place, rank)
     except BaseException as error:
         _say(error)
@@ -49,6 +46,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_failure(place, WorkerFailure.of(error, rank))
         return 1
     return 0
+
+
+def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return `task` and `endpoint`; None takes the arguments of this process."""
+    parser = argparse.ArgumentParser(prog="python -m uae.launch.worker", description=__doc__)
+    parser.add_argument("task", help="a folder, or s3://bucket/prefix")
+    parser.add_argument("--endpoint", help="address of the store, for s3://")
+    return parser.parse_args(arguments)
+
+
+def open_place(task: str, endpoint: str | None) -> TaskPlace:
+    """Return the place of a task.
+
+    Raises:
+        ClusterError: If it lies in a store whose address is not given.
+        StoreError: If the store cannot be opened.
+    """
+    if not is_stored(task):
+        return LocalPlace(Path(task))
+    from uae.store.s3 import Store, parse_uri
+
+    if not endpoint:
+        raise ClusterError(f"{task} needs the address of its store: give --endpoint")
+    bucket, prefix = parse_uri(task)
+    return StoredPlace(Store.connect(endpoint, bucket), prefix)
+
+
+def is_stored(task: str) -> bool:
+    """Say whether a task lies in the store, as a TrainJob's does."""
+    return task.startswith("s3://")
 
 
 def _work(place: TaskPlace, rank: int) -> None:
@@ -97,17 +124,6 @@ def _fetch_once(place: TaskPlace, task: StageTask, node: Path) -> None:
         (node / READY).touch()
     while not (node / READY).exists():  # torchrun ends this process if the other one fails
         time.sleep(POLL_SECONDS)
-
-
-def _open(task: str, endpoint: str | None) -> TaskPlace:
-    if not task.startswith("s3://"):
-        return LocalPlace(Path(task))
-    from uae.store.s3 import Store, parse_uri
-
-    if not endpoint:
-        raise ClusterError(f"{task} needs the address of its store: give --endpoint")
-    bucket, prefix = parse_uri(task)
-    return StoredPlace(Store.connect(endpoint, bucket), prefix)
 
 
 def _number(variable: str, default: int) -> int:
