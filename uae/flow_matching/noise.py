@@ -1,17 +1,37 @@
-"""Gaussian noise that is the same on every machine."""
+"""Gaussian noise that is the same on every machine, and in however many processes it is drawn."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-def draw_noise(
-    shape: Sequence[int], generator: torch.Generator | None, device: torch.device
-) -> Tensor:
+@dataclass(frozen=True)
+class SharedGenerator:
+    """Draws for a whole batch, of which one process of several keeps those of its own samples.
+
+    All processes draw the same numbers, so that a sample's do not depend on who draws them.
+    """
+
+    generator: torch.Generator
+    places: Sequence[int]  # of this process's samples in the batch
+    num_samples: int  # of the batch
+
+
+NoiseSource = torch.Generator | SharedGenerator
+
+
+def draw_noise(shape: Sequence[int], source: NoiseSource | None, device: torch.device) -> Tensor:
     """Draw standard normal numbers where the generator is, and move them to `device`.
 
-    A generator on the CPU gives a GPU run the noise of a CPU run. None is the device's own.
+    A generator on the CPU gives a GPU run the noise of a CPU run. None is the device's own. From
+    a shared generator `shape` has equally many rows for each of the process's own samples.
     """
-    source = device if generator is None else generator.device
-    return torch.randn(tuple(shape), generator=generator, device=source).to(device)
+    if isinstance(source, SharedGenerator):
+        each = shape[0] // len(source.places)
+        rows = (source.num_samples, each, *shape[1:])
+        whole = torch.randn(rows, generator=source.generator, device=source.generator.device)
+        return whole[list(source.places)].flatten(0, 1).to(device)
+    origin = device if source is None else source.device
+    return torch.randn(tuple(shape), generator=source, device=origin).to(device)

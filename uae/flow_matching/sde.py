@@ -9,10 +9,9 @@ arXiv:2509.05952 (`cps_step`).
 import math
 from typing import Literal, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
-from uae.flow_matching.noise import draw_noise
+from uae.flow_matching.noise import NoiseSource, draw_noise
 from uae.flow_matching.path import predicted_data, predicted_noise
 
 
@@ -44,7 +43,7 @@ class StepFn(Protocol):
         t_max: float,
         noise_level: float,
         x_next_BCHW: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        generator: NoiseSource | None = None,
     ) -> SdeStep:
         """Draw one step, or score a step drawn earlier."""
 
@@ -58,7 +57,7 @@ def sde_step(
     t_max: float,
     noise_level: float,
     x_next_BCHW: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: NoiseSource | None = None,
 ) -> SdeStep:
     """Draw one Euler-Maruyama step, or score a step drawn earlier.
 
@@ -107,7 +106,7 @@ def cps_step(
     t_max: float,
     noise_level: float,
     x_next_BCHW: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: NoiseSource | None = None,
 ) -> SdeStep:
     """Draw one coefficients-preserving step, or score a step drawn earlier.
 
@@ -162,5 +161,5 @@ def _check_step(t: float, t_next: float, t_max: float, noise_level: float) -> No
         raise ValueError(f"bad SDE step: {t=}, {t_next=}, {t_max=}, {noise_level=}")
 
 
-def _draw(mean: Tensor, std: float, generator: torch.Generator | None) -> Tensor:
+def _draw(mean: Tensor, std: float, generator: NoiseSource | None) -> Tensor:
     return (mean + std * draw_noise(mean.shape, generator, mean.device)).detach()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from uae.models.encoder import CaptionPrompts, Encoder, PromptState
 
-_SHRINK_BELOW = 0.75  # the batch drops ended captions when this share or less is still written
+SHRINK_BELOW = 0.75  # the batch drops ended captions when this share or less is still written
 
 
 class Captions(Protocol):
@@ -44,6 +44,18 @@ class WrittenCaptions(NamedTuple):
     texts: list[str]
 
 
+class SharedLevels(Protocol):
+    """Uniform numbers for captions that are one process's part of a larger batch."""
+
+    def __call__(self, rows: Tensor, going: Tensor) -> Tensor:
+        """Return a float64 number in [0, 1) for each row, (len(rows), 1).
+
+        Args:
+            rows: Captions of this process that a token is drawn for.
+            going: Which of these rows have not ended.
+        """
+
+
 class CaptionScores(NamedTuple):
     """Log-probs of given captions, differentiable, and the policy's entropy at each token."""
 
@@ -60,7 +72,7 @@ def write_captions(
     group_size: int,
     max_new_tokens: int,
     temperature: float,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | SharedLevels | None = None,
 ) -> WrittenCaptions:
     """Write `group_size` captions for each image, all of them in one batch.
 
@@ -72,6 +84,7 @@ def write_captions(
         max_new_tokens: A caption that has not ended by then is cut.
         temperature: Divides the logits; 0 takes the likeliest token. No top-k or top-p.
         generator: Source of the draws, on any device; needed when temperature is above 0.
+            One number is drawn for each caption that the batch still holds, token by token.
 
     Raises:
         ValueError: If there is no generator to sample with.
@@ -169,7 +182,7 @@ def _sample(
     group_size: int,
     max_new_tokens: int,
     temperature: float,
-    generator: torch.Generator | None,
+    generator: torch.Generator | SharedLevels | None,
 ) -> tuple[Tensor, Tensor]:
     """Return tokens and log-probs (N, L); what stands after a caption's end means nothing."""
     state.cache.batch_repeat_interleave(group_size)
@@ -183,14 +196,14 @@ def _sample(
         if generator is None or temperature == 0:
             token = all_log_probs.argmax(dim=-1)
         else:
-            token = _draw(all_log_probs, generator)
+            token = _draw(all_log_probs, _levels(generator, rows, going))
         ids[rows, step] = token
         log_probs[rows, step] = all_log_probs.gather(-1, token[:, None]).squeeze(-1)
         going &= token != encoder.tokenizer.eos_token_id
         num_going = int(going.sum())
         if num_going == 0:
             return ids[:, : step + 1], log_probs[:, : step + 1]
-        if num_going <= _SHRINK_BELOW * len(rows):
+        if num_going <= SHRINK_BELOW * len(rows):
             rows, token = rows[going], token[going]
             state.cache.batch_select_indices(going)
             going = going[going]
@@ -200,10 +213,15 @@ def _sample(
     return ids, log_probs
 
 
-def _draw(log_probs_NV: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one token for each row by inverting the distribution function: one number a row."""
+def _levels(source: torch.Generator | SharedLevels, rows: Tensor, going: Tensor) -> Tensor:
+    if not isinstance(source, torch.Generator):
+        return source(rows, going)
+    size = (len(rows), 1)
+    return torch.rand(size, generator=source, device=source.device, dtype=torch.float64)
+
+
+def _draw(log_probs_NV: Tensor, levels_N1: Tensor) -> Tensor:
+    """Draw one token for each row by inverting the distribution function."""
     reached_NV = log_probs_NV.double().exp().cumsum(dim=-1)  # float64: the end must not round
-    level = torch.rand(
-        len(log_probs_NV), 1, generator=generator, device=generator.device, dtype=torch.float64
-    ).to(log_probs_NV.device)
+    level = levels_N1.to(log_probs_NV.device)
     return torch.searchsorted(reached_NV, level * reached_NV[:, -1:], right=True).squeeze(-1)

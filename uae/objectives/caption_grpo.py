@@ -36,7 +36,8 @@ def caption_grpo_loss(
         num_captions: Captions in the whole batch (aggregation "sequence").
 
     Returns:
-        The loss; metrics ratio/mean, ratio/max_deviation, clip_share, and kl if it was measured.
+        The loss; metrics ratio/mean, ratio/max_deviation, clip_share, and kl if it was measured,
+        over this part's tokens, whose number is their weight.
 
     Raises:
         ValueError: If a caption has no token, or the recipe weighs a KL without a reference.
@@ -64,7 +65,7 @@ def caption_grpo_loss(
     else:
         per_caption_N = (loss_NL * mask).sum(dim=1) / lengths_N
         loss = per_caption_N.sum() / (num_captions or len(per_caption_N))
-    return Loss(loss, metrics | {"loss": loss.item()})
+    return Loss(loss, metrics | {"loss": loss.item()}, weight=int(mask.sum()))
 
 
 def kl_k3(policy_log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:

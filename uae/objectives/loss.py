@@ -13,6 +13,7 @@ class Loss(NamedTuple):
 
     loss: Tensor  # ()
     metrics: dict[str, float]
+    weight: int = 1  # of the metrics' means beside those of other losses: tokens, where they vary
 
 
 class Surrogate(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uae.models.captioning import CaptionScores, score_captions, write_captions
+from uae.models.captioning import CaptionScores, SharedLevels, score_captions, write_captions
 from uae.models.encoder import CaptionPrompts, Encoder
 from uae.recipe import CaptionRolloutRecipe
 
@@ -68,7 +68,7 @@ def rollout_captions(
     encoder: Encoder,
     images_PCHW: Tensor,
     recipe: CaptionRolloutRecipe,
-    generator: torch.Generator,
+    generator: torch.Generator | SharedLevels,
 ) -> CaptionRollout:
     """Write a group of captions for each image, all in one batch with a key-value cache.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uae.flow_matching.noise import draw_noise
+from uae.flow_matching.noise import NoiseSource, SharedGenerator, draw_noise
 from uae.flow_matching.ode import VelocityFn, sample_ode
 from uae.flow_matching.schedule import sampling_times
 from uae.flow_matching.sde import SdeStep, step_fn
@@ -74,7 +74,7 @@ def rollout_images(
     decoder: Decoder,
     context_PTD: Tensor,
     recipe: ImageRolloutRecipe,
-    generator: torch.Generator,
+    source: NoiseSource,
     *,
     image_size: int,
     negative_1TD: Tensor | None = None,
@@ -85,7 +85,7 @@ def rollout_images(
         decoder: Its active adapters are the policy.
         context_PTD: Conditions of the P captions.
         recipe: Steps, window, noise, guidance. One window start is drawn for the batch.
-        generator: Source of the window and of all noise, on any device.
+        source: Of the window and of all noise, on any device.
         image_size: Side of the pictures in pixels.
         negative_1TD: The empty caption's condition; needed when guidance_scale is above 1.
     """
@@ -94,19 +94,20 @@ def rollout_images(
     velocity_fn = _velocity_fn(decoder, context, recipe, negative_1TD)
     times = sampling_times(recipe.num_steps, decoder.shift)
     starts = recipe.window_start_max + 1
+    generator = source.generator if isinstance(source, SharedGenerator) else source
     start = int(torch.randint(starts, (), generator=generator, device=generator.device))
     end = start + recipe.window_size
     shape = decoder.latent_shape(image_size)
     if recipe.shared_initial_noise:  # the group is one trajectory until the window begins
-        x = draw_noise((len(context_PTD), *shape), generator, decoder.device)
+        x = draw_noise((len(context_PTD), *shape), source, decoder.device)
         shared_fn = _velocity_fn(decoder, context_PTD, recipe, negative_1TD)
         x = _before_window(shared_fn, x, times[: start + 1]).repeat_interleave(group, dim=0)
     else:
-        x = draw_noise((len(context), *shape), generator, decoder.device)
+        x = draw_noise((len(context), *shape), source, decoder.device)
         x = _before_window(velocity_fn, x, times[: start + 1])
     points, steps = [x], []
     for t, t_next in _window(times, start, end):
-        step = _draw_step(velocity_fn(x, t), x, t, t_next, times[1], recipe, generator)
+        step = _draw_step(velocity_fn(x, t), x, t, t_next, times[1], recipe, source)
         x = step.x_next
         points.append(x)
         steps.append(step)
@@ -174,7 +175,7 @@ def _draw_step(
     t_next: float,
     t_max: float,
     recipe: ImageRolloutRecipe,
-    generator: torch.Generator,
+    source: NoiseSource,
 ) -> SdeStep:
     step = step_fn(recipe.step)
     return step(
@@ -184,5 +185,5 @@ def _draw_step(
         t_next=t_next,
         t_max=t_max,
         noise_level=recipe.noise_level,
-        generator=generator,
+        generator=source,
     )

@@ -8,20 +8,24 @@ from torch.nn.functional import pad
 
 from uae.data.dataset import Dataset
 from uae.data.words import count_words
-from uae.models.captioning import WrittenCaptions, write_captions
+from uae.models.captioning import WrittenCaptions, decode_captions, write_captions
+from uae.models.encoder import Encoder
 from uae.stages.setting import Rows, Setting, chunks
 
 
 class CaptionBook:
     """One caption for each of some samples, as tokens and as text."""
 
-    def __init__(self, indices: Sequence[int], pages: Sequence[WrittenCaptions]) -> None:
+    def __init__(
+        self, encoder: Encoder, indices: Sequence[int], pages: Sequence[Sequence[Tensor]]
+    ) -> None:
+        """Bind pages of tokens, mask and log-probs, (N, L) each."""
         self._place = {index: place for place, index in enumerate(indices)}
-        length = max((page.mask_NL.shape[1] for page in pages), default=0)
-        self._ids = _joined([page.completion_ids_NL for page in pages], length)
-        self._mask = _joined([page.mask_NL for page in pages], length)
-        self._log_probs = _joined([page.log_probs_NL for page in pages], length)
-        self._texts = [text for page in pages for text in page.texts]
+        length = max((page[0].shape[1] for page in pages), default=0)
+        self._ids, self._mask, self._log_probs = (
+            _joined([page[column] for page in pages], length) for column in range(3)
+        )
+        self._texts = decode_captions(encoder, self._ids, self._mask) if pages else []
 
     def of(self, indices: Sequence[int]) -> WrittenCaptions:
         """Return the captions of these samples, in this order."""
@@ -54,12 +58,13 @@ def write_book(
         name: Of the draw, when the temperature is above 0.
     """
     encoder = setting.model.encoder
-    pages = []
-    for number, chunk in enumerate(chunks(indices)):
+
+    def write(page: tuple[int, list[int]]) -> tuple[Tensor, ...]:
+        number, chunk = page
         prompts = encoder.caption_prompt(setting.images(dataset, chunk))
         with torch.no_grad():
             features = encoder.image_features(prompts)
-        page = write_captions(
+        written = write_captions(
             encoder,
             prompts,
             features,
@@ -68,8 +73,10 @@ def write_book(
             temperature=temperature,
             generator=setting.generator(name, number) if temperature > 0 else None,
         )
-        pages.append(page)
-    return CaptionBook(indices, pages)
+        return written.completion_ids_NL, written.mask_NL, written.log_probs_NL
+
+    pages = setting.share.world.in_turns(list(enumerate(chunks(indices))), write)
+    return CaptionBook(encoder, indices, list(pages))
 
 
 def conditions_of(
@@ -80,7 +87,7 @@ def conditions_of(
     def compute(chunk: list[int]) -> tuple[Tensor]:
         return (setting.model.condition(book.of(chunk), setting.images(dataset, chunk)),)
 
-    return Rows(indices, compute)
+    return setting.rows(dataset, indices, compute)
 
 
 def _joined(parts: Sequence[Tensor], length: int) -> Tensor:

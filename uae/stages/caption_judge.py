@@ -15,7 +15,7 @@ from uae.rewards.combine import Rewards, caption_reward
 from uae.rewards.reconstruction import ReconstructionScorer
 from uae.rewards.texts import TextReader, texts_from_facts
 from uae.rollouts.captions import CaptionRollout
-from uae.stages.setting import Rows, Setting, chunks
+from uae.stages.setting import Setting, chunks
 
 
 class Judge:
@@ -43,8 +43,11 @@ class Judge:
             setting.recipe.generation_for_understanding
         )
         self._base_words = base_words
-        self._features = Rows(indices, lambda i: (scorer.features(setting.images(dataset, i)),))
-        self._texts = dict(zip(indices, self._true_texts(indices), strict=True))
+        self._features = setting.rows(
+            dataset, indices, lambda i: (scorer.features(setting.images(dataset, i)),)
+        )
+        kept = self._features.kept
+        self._texts = dict(zip(kept, self._true_texts(kept), strict=True))
 
     @torch.no_grad()
     def rewards(

@@ -23,9 +23,10 @@ from uae.objectives.loss import Loss
 from uae.recipe import Recipe, SamplerRecipe
 from uae.rewards.reconstruction import ReconstructionScorer
 from uae.stages.caption_book import CaptionBook, write_book
-from uae.stages.setting import CHUNK, Rows, Setting, open_setting
+from uae.stages.setting import CHUNK, Setting, open_setting
 from uae.training.checkpoint import Checkpoints
 from uae.training.loop import Run
+from uae.training.share import Part
 from uae.training.update import PartLosses, update_parameters
 
 STAGE: Final = "cold_start"
@@ -59,7 +60,7 @@ def train(
         TrainingError: If a number is not finite, or a checkpoint is of no use.
     """
     with open_setting(STAGE, recipe, data, model_in) as setting:
-        order, scorer = setting.order, setting.scorer(recipe.cold_start.scorer)
+        scorer = setting.scorer(recipe.cold_start.scorer)
         originals = Originals(setting, scorer, setting.train, setting.used())
         heldout = Originals(setting, scorer, setting.heldout, setting.some_heldout(CHUNK))
         run = Run(
@@ -73,8 +74,8 @@ def train(
         )
         with run:
             for step in run.steps():
-                batch = order.batch(step)
-                losses = reconstruction_losses(setting, originals, batch, step)
+                batch, own = setting.batch(step)
+                losses = reconstruction_losses(setting, originals, own, step)
                 metrics = update_parameters(run, step, losses, setting.ids(batch))
                 run.record(metrics, num_images=len(batch))
         summary = run.finish()
@@ -113,7 +114,9 @@ class Originals:
         self.book: CaptionBook = write_book(
             setting, dataset, indices, max_new_tokens=max_new_tokens
         )
-        self._features = Rows(indices, lambda i: (scorer.features(setting.images(dataset, i)),))
+        self._features = setting.rows(
+            dataset, indices, lambda i: (scorer.features(setting.images(dataset, i)),)
+        )
 
     def score(self, indices: Sequence[int], reconstructions_BCHW: Tensor) -> Tensor:
         """Return the cosine (B,) between each picture and its reconstruction, differentiable."""
@@ -122,15 +125,17 @@ class Originals:
 
 
 def reconstruction_losses(
-    setting: Setting, originals: Originals, batch: Sequence[int], step: int
+    setting: Setting, originals: Originals, indices: Sequence[int], step: int
 ) -> PartLosses:
     """Return mean(1 - cos) of a batch, part by part, from noise drawn for this update."""
-    noise_BCHW = setting.noise(len(batch), step, "noise")
+    share = setting.share
+    noise_BCHW = share.rows(setting.noise(share.num_samples, step, "noise"))
 
-    def part_losses(part: slice, parts: Sequence[slice]) -> Iterator[Loss]:
-        images = redrawn(setting, originals, batch[part], noise_BCHW[part], training=True)
-        reward = originals.score(batch[part], images).mean()
-        yield Loss((1 - reward) / len(parts), {"reward/mean": reward.item()})
+    def part_losses(part: Part) -> Iterator[Loss]:
+        rows = part.rows
+        images = redrawn(setting, originals, indices[rows], noise_BCHW[rows], training=True)
+        reward = originals.score(indices[rows], images).mean()
+        yield Loss((1 - reward) / part.num_parts, {"reward/mean": reward.item()})
 
     return part_losses
 

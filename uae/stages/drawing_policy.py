@@ -3,7 +3,7 @@
 Shape letters: P pictures, G trajectories for each, N = P x G, C, H, W of latents.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -18,6 +18,7 @@ from uae.objectives.loss import Loss
 from uae.recipe import DiffusionNftRecipe, FlowGrpoRecipe, GrpoGuardRecipe
 from uae.rollouts.images import ImageRollout, replay_steps
 from uae.stages.setting import Setting
+from uae.training.share import Part
 from uae.training.update import PartLosses
 
 POLICY = "understanding_for_generation"
@@ -87,9 +88,9 @@ class DrawingPolicy:
     ) -> PartLosses:
         """One loss for each step of the window; their mean is the minibatch's loss."""
 
-        def part_losses(part: slice, parts: Sequence[slice]) -> Iterator[Loss]:
-            groups = rollout.part(part.start, part.stop)
-            advantages_N = advantages_PG[part].flatten()
+        def part_losses(part: Part) -> Iterator[Loss]:
+            groups = rollout.part(part.rows.start, part.rows.stop)
+            advantages_N = advantages_PG[part.rows].flatten()
             for w in range(groups.window_size):
                 scored = replay_steps(self._decoder, groups, w)
                 reference_mean = None
@@ -101,7 +102,7 @@ class DrawingPolicy:
                     loss = flow_grpo_loss(scored, *drawn, objective, reference_mean)
                 else:
                     loss = grpo_guard_loss(scored, *drawn, objective, reference_mean)
-                yield Loss(loss.loss / (groups.window_size * len(parts)), loss.metrics)
+                yield Loss(loss.loss / (groups.window_size * part.num_parts), loss.metrics)
 
         return part_losses
 
@@ -113,12 +114,12 @@ class DrawingPolicy:
         objective: DiffusionNftRecipe,
     ) -> PartLosses:
         """One loss for each drawn time; the pictures are noised afresh for each."""
-        group, clean = self._section.rollout.group_size, rollout.final_latents_NCHW
-        noise, times = self._noised_anew(len(clean), step, objective.num_times)
+        group = self._section.rollout.group_size
+        noise, times = self._noised_anew(step, objective.num_times)
 
-        def part_losses(part: slice, parts: Sequence[slice]) -> Iterator[Loss]:
-            groups = rollout.part(part.start, part.stop)
-            rows = slice(part.start * group, part.stop * group)
+        def part_losses(part: Part) -> Iterator[Loss]:
+            groups = rollout.part(part.rows.start, part.rows.stop)
+            rows = slice(part.rows.start * group, part.rows.stop * group)
             for k in range(objective.num_times):
                 t_N = times[k, rows]
                 x = interpolate(groups.final_latents_NCHW, noise[k, rows], t_N)
@@ -136,19 +137,20 @@ class DrawingPolicy:
                     x,
                     t_N,
                     groups.final_latents_NCHW,
-                    advantages_PG[part].flatten(),
+                    advantages_PG[part.rows].flatten(),
                     objective,
                 )
-                yield Loss(loss.loss / (objective.num_times * len(parts)), loss.metrics)
+                yield Loss(loss.loss / (objective.num_times * part.num_parts), loss.metrics)
 
         return part_losses
 
     def _velocity(self, rollout: ImageRollout, x_NCHW: Tensor, t_N: Tensor) -> Tensor:
         return self._decoder.velocity(x_NCHW, t_N, rollout.context_NTD).float()
 
-    def _noised_anew(self, count: int, step: int, num_times: int) -> tuple[Tensor, Tensor]:
+    def _noised_anew(self, step: int, num_times: int) -> tuple[Tensor, Tensor]:
         """Draw noise (K, N, C, H, W) and times (K, N), the times from the sampler's own."""
-        setting = self._setting
+        setting, share = self._setting, self._setting.share
+        count = share.num_samples * self._section.rollout.group_size
         noise = setting.noise(num_times * count, step, "renoise")
         noise = noise.reshape(num_times, count, *noise.shape[1:])
         schedule = sampling_times(self._section.rollout.num_steps, self._decoder.shift)[:-1]
@@ -156,4 +158,4 @@ class DrawingPolicy:
             len(schedule), (num_times, count), generator=setting.generator(step, "times")
         )
         times = torch.tensor(schedule)[chosen].to(setting.device)
-        return noise, times
+        return share.rows(noise, dim=1), share.rows(times, dim=1)

@@ -13,7 +13,7 @@ Shape letters: P pictures, G captions for each, N = P x G, M noises, U different
 L caption tokens.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -30,9 +30,11 @@ from uae.rewards.reconstruction import ReconstructionScorer
 from uae.rollouts.captions import CaptionRollout, caption_log_probs, rollout_captions
 from uae.stages.caption_book import write_book
 from uae.stages.caption_judge import Judge
-from uae.stages.setting import CHUNK, Setting, open_setting
+from uae.stages.setting import CHUNK, Setting, open_setting, whole_rewards
+from uae.stages.token_draws import token_draws
 from uae.training.checkpoint import Checkpoints
 from uae.training.loop import SET_ASIDE_REWARD, Run
+from uae.training.share import Part, Share
 from uae.training.update import PartLosses, update_parameters
 
 STAGE: Final = "generation_for_understanding"
@@ -72,7 +74,7 @@ def train(
     """
     section = recipe.generation_for_understanding
     with open_setting(STAGE, recipe, data, model_in) as setting:
-        order, tolerance = setting.order, section.ratio_tolerance
+        share, tolerance = setting.share, section.ratio_tolerance
         scorer, base_words = setting.scorer(section.rewards.scorer), mean_base_words(setting)
         judge = Judge(setting, scorer, setting.train, setting.used(), base_words)
         run = Run(
@@ -86,17 +88,17 @@ def train(
         )
         with run:
             for step in run.steps():
-                batch = order.batch(step)
-                images, ids = setting.images(setting.train, batch), setting.ids(batch)
+                batch, own = setting.batch(step)
+                images, ids = setting.images(setting.train, own), setting.ids(batch)
                 rollout = write_groups(setting, images, step)
-                rewards = judge.rewards(rollout, batch, images, step)
+                rewards = whole_rewards(share, judge.rewards(rollout, own, images, step))
                 losses = grpo_losses(setting, rollout, rewards, step)
                 metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
                 metrics |= rewards.metrics(rollout.group_size) | caption_lengths(setting, rollout)
-                run.record(metrics, num_images=len(batch), num_tokens=rollout.num_tokens)
+                num_tokens = share.total(rollout.num_tokens)
+                run.record(metrics, num_images=len(batch), num_tokens=num_tokens)
         summary = run.finish()
-        if section.condition_adapter == "current":
-            setting.model.encoder.merge_lora(STAGE)
+        keep_policy(setting)
         setting.save(model_out)
     return summary
 
@@ -110,11 +112,18 @@ def add_policy(setting: Setting) -> dict[str, nn.Parameter]:
     return model.encoder.lora_parameters(STAGE)
 
 
+def keep_policy(setting: Setting) -> None:
+    """Merge the adapter into the encoder where it also reads; else it stays beside it."""
+    if setting.recipe.generation_for_understanding.condition_adapter == "current":
+        setting.model.encoder.merge_lora(STAGE)
+
+
 def write_groups(setting: Setting, images_PCHW: Tensor, step: int) -> CaptionRollout:
     """Let the policy write a group of captions for each picture."""
     recipe = setting.recipe.generation_for_understanding.rollout
-    draws = setting.generator(step, "captions")
-    return rollout_captions(setting.model.encoder, images_PCHW, recipe, draws)
+    generator = setting.generator(step, "captions")
+    with token_draws(setting.share, generator, recipe) as draws:
+        return rollout_captions(setting.model.encoder, images_PCHW, recipe, draws)
 
 
 def grpo_losses(
@@ -126,15 +135,17 @@ def grpo_losses(
     must be 0.
     """
     section, encoder = setting.recipe.generation_for_understanding, setting.model.encoder
-    group_size, temperature = rollout.group_size, section.rollout.temperature
+    share, temperature = setting.share, section.rollout.temperature
     advantages_PG = group_advantages(
-        rewards.total_N.reshape(-1, group_size),
+        rewards.total_N.reshape(-1, rollout.group_size),
         scale="group" if section.objective.scale_by_std else "none",
     )
+    own_advantages_PG = share.rows(advantages_PG)
+    num_tokens = tokens_in_minibatches(share, rollout)
+    num_captions = len(rewards.total_N) // len(num_tokens)  # in each minibatch
 
-    def part_losses(part: slice, parts: Sequence[slice]) -> Iterator[Loss]:
-        groups = rollout.part(part.start, part.stop)
-        minibatch = rollout.part(parts[0].start, parts[-1].stop)
+    def part_losses(part: Part) -> Iterator[Loss]:
+        groups = rollout.part(part.rows.start, part.rows.stop)
         policy = caption_log_probs(encoder, groups, temperature=temperature)
         reference = None
         if section.objective.kl_weight > 0 or step == 0:
@@ -143,27 +154,37 @@ def grpo_losses(
         loss = caption_grpo_loss(
             policy.log_probs_NL,
             groups.log_probs_NL,
-            advantages_PG[part].flatten(),
+            own_advantages_PG[part.rows].flatten(),
             groups.mask_NL,
             section.objective,
             None if reference is None else reference.log_probs_NL,
-            num_tokens=minibatch.num_tokens,
-            num_captions=len(minibatch.texts),
+            num_tokens=num_tokens[part.minibatch],
+            num_captions=num_captions,
         )
         entropy = (policy.entropy_NL.sum() / groups.mask_NL.sum()).item()
-        yield Loss(loss.loss, loss.metrics | {"entropy": entropy})
+        yield loss._replace(metrics=loss.metrics | {"entropy": entropy})
 
     return part_losses
 
 
+def tokens_in_minibatches(share: Share, rollout: CaptionRollout) -> list[int]:
+    """Return the number of tokens of each minibatch, of all processes' captions."""
+    own = [rollout.part(parts[0].rows.start, parts[-1].rows.stop) for parts in share.minibatches]
+    return [share.total(minibatch.num_tokens) for minibatch in own]
+
+
 def caption_lengths(setting: Setting, rollout: CaptionRollout) -> dict[str, float]:
     """Return the mean numbers of words and tokens, and the share cut off before their end."""
-    count, end_id = len(rollout.texts), setting.model.encoder.tokenizer.eos_token_id
+    end_id, device = setting.model.encoder.tokenizer.eos_token_id, rollout.mask_NL.device
     ended = (rollout.completion_ids_NL == end_id) & (rollout.mask_NL > 0)
+    words_N = torch.tensor([count_words(text) for text in rollout.texts], device=device)
+    words_N, tokens_N, ended_N = setting.share.whole(
+        words_N, rollout.mask_NL.sum(dim=1), ended.any(dim=1)
+    )
     return {
-        "caption_words": sum(map(count_words, rollout.texts)) / count,
-        "caption_tokens": rollout.num_tokens / count,
-        "caption_cut_share": 1 - ended.any(dim=1).float().mean().item(),
+        "caption_words": int(words_N.sum()) / len(words_N),
+        "caption_tokens": int(tokens_N.sum()) / len(tokens_N),
+        "caption_cut_share": 1 - ended_N.float().mean().item(),
     }
 
 

@@ -26,9 +26,10 @@ from uae.models.autoencoder import AutoEncoder
 from uae.models.captioning import continue_captions
 from uae.objectives.loss import Loss
 from uae.recipe import Recipe
-from uae.stages.setting import CHUNK, Rows, Setting, open_setting
+from uae.stages.setting import CHUNK, Setting, open_setting
 from uae.training.checkpoint import Checkpoints
 from uae.training.loop import Run
+from uae.training.share import Part
 from uae.training.update import PartLosses, update_parameters
 
 STAGE: Final = "pretrain_decoder"
@@ -64,7 +65,7 @@ def train(
         TrainingError: If a number is not finite, or a checkpoint is of no use.
     """
     with open_setting(STAGE, recipe, data, model_in) as setting:
-        order, model = setting.order, setting.model
+        model = setting.model
         pairs = Pairs(setting, setting.train, setting.used())
         heldout = Pairs(setting, setting.heldout, setting.some_heldout(_NUM_VALIDATED))
         run = Run(
@@ -78,8 +79,8 @@ def train(
         )
         with run:
             for step in run.steps():
-                batch = order.batch(step)
-                losses = flow_matching_losses(setting, pairs, batch, step)
+                batch, own = setting.batch(step)
+                losses = flow_matching_losses(setting, pairs, own, step)
                 metrics = update_parameters(run, step, losses, setting.ids(batch))
                 run.record(metrics, num_images=len(batch))
         summary = run.finish() | {"truncated_captions_share": pairs.truncated_share}
@@ -115,7 +116,7 @@ class Pairs:
 
         self.indices = list(indices)
         self.truncated_share = _truncated_share(model, [dataset[i].caption for i in indices])
-        self._rows = Rows(indices, compute)
+        self._rows = setting.rows(dataset, indices, compute)
 
     def of(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return latents (B, C, H, W), hidden states (B, T, D) and their mask (B, T)."""
@@ -146,24 +147,26 @@ def read_captions(
 
 
 def flow_matching_losses(
-    setting: Setting, pairs: Pairs, batch: Sequence[int], step: int
+    setting: Setting, pairs: Pairs, indices: Sequence[int], step: int
 ) -> PartLosses:
     """Return the flow-matching loss of a batch, part by part, at times drawn for this update."""
-    section, decoder = setting.recipe.pretrain_decoder, setting.model.decoder
-    noise_BCHW = setting.noise(len(batch), step, "noise")
-    t_B = draw_training_times(
-        len(batch),
+    section, share = setting.recipe.pretrain_decoder, setting.share
+    noise_BCHW = share.rows(setting.noise(share.num_samples, step, "noise"))
+    drawn = draw_training_times(
+        share.num_samples,
         logit_mean=section.logit_mean,
         logit_std=section.logit_std,
-        shift=decoder.shift,
+        shift=setting.model.decoder.shift,
         generator=setting.generator(step, "times"),
-    ).to(setting.device)
+    )
+    t_B = share.rows(drawn).to(setting.device)
 
-    def part_losses(part: slice, parts: Sequence[slice]) -> Iterator[Loss]:
-        latents, hidden, mask = pairs.of(batch[part])
+    def part_losses(part: Part) -> Iterator[Loss]:
+        rows = part.rows
+        latents, hidden, mask = pairs.of(indices[rows])
         context = setting.model.connect(hidden, mask)
-        loss = flow_matching_loss(setting.model, latents, context, noise_BCHW[part], t_B[part])
-        yield Loss(loss / len(parts), {})
+        loss = flow_matching_loss(setting.model, latents, context, noise_BCHW[rows], t_B[rows])
+        yield Loss(loss / part.num_parts, {})
 
     return part_losses
 

@@ -3,21 +3,25 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from uae.data.dataset import Dataset, load_dataset
-from uae.fingerprints import folder_sha256
+from uae.fingerprints import folder_sha256, json_sha256
 from uae.models.autoencoder import AutoEncoder
 from uae.models.bundle import Stage, bundle_sha, weights_root
 from uae.recipe import Recipe, TrainedStage
+from uae.rewards.combine import Rewards
 from uae.rewards.reconstruction import ReconstructionScorer, load_scorer
 from uae.rewards.scorer_files import find_scorer
 from uae.seeds import make_generator
 from uae.training.batches import SampleOrder
+from uae.training.distribution import World, current_world
 from uae.training.numerics import exact_numerics
+from uae.training.share import Share
 
 CHUNK = 32  # samples that go through a frozen model at once while a cache is filled
 
@@ -32,8 +36,20 @@ class Setting:
     train: Dataset
     heldout: Dataset
     order: SampleOrder  # of `train`
+    share: Share  # of every batch: this process's samples
     device: torch.device
     inputs: dict[str, str]  # identities of data and model, for checkpoints
+
+    @property
+    def section(self) -> TrainedStage:
+        """The stage's section of the recipe."""
+        section: TrainedStage = getattr(self.recipe, self.stage)
+        return section
+
+    def batch(self, step: int) -> tuple[list[int], list[int]]:
+        """Return the training samples of an update, and those of them that are this process's."""
+        batch = self.order.batch(step)
+        return batch, self.share.of(batch)
 
     def images(self, dataset: Dataset, indices: Sequence[int]) -> Tensor:
         """Return pictures (B, 3, H, W), RGB in [0, 1], of the recipe's size."""
@@ -46,8 +62,24 @@ class Setting:
 
     def used(self) -> list[int]:
         """Return the indices of all training samples that the stage's updates will see."""
-        section: TrainedStage = getattr(self.recipe, self.stage)
-        return self.order.used(section.num_updates)
+        return self.order.used(self.section.num_updates)
+
+    def rows(
+        self,
+        dataset: Dataset,
+        indices: Sequence[int],
+        compute: Callable[[list[int]], tuple[Tensor, ...]],
+    ) -> "Rows":
+        """Compute rows of tensors for some samples, those aside that only other processes see."""
+        others = self._only_others_see if dataset is self.train else frozenset()
+        kept = [index for index in indices if index not in others]
+        return Rows(indices, compute, kept, self.share.world)
+
+    @cached_property
+    def _only_others_see(self) -> frozenset[int]:
+        updates = range(self.section.num_updates)
+        own = {i for step in updates for i in self.share.of(self.order.batch(step))}
+        return frozenset(self.used()) - own
 
     def some_heldout(self, count: int) -> list[int]:
         """Return the indices of the held-out samples that are measured: the same every time."""
@@ -76,8 +108,12 @@ class Setting:
         return load_scorer(name, weights_root(self.recipe.models.base), device=self.device)
 
     def save(self, model_out: Path) -> None:
-        """Write the trained bundle, with the one that it started from as its parent."""
-        self.model.save(model_out, stage=self.stage, parent=self.inputs["model"])
+        """Write the trained bundle, with the one that it started from as its parent.
+
+        Of several processes, which all hold it, the main one writes.
+        """
+        if self.share.world.is_main:
+            self.model.save(model_out, stage=self.stage, parent=self.inputs["model"])
 
 
 @contextmanager
@@ -93,8 +129,11 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
     Raises:
         DataError: If a split is missing or damaged.
         ModelError: If the bundle is missing or damaged.
+        TrainingError: If the processes that train together cannot share out a batch, or were given
+            different things.
     """
     section: TrainedStage = getattr(recipe, stage)
+    share = Share(stage, section, current_world())
     train, heldout = load_dataset(data / "train"), load_dataset(data / "heldout")
     inputs = {
         "train": train.revision,
@@ -105,11 +144,15 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
     if scorer is not None:
         folder = find_scorer(scorer, weights_root(recipe.models.base))
         inputs["scorer"] = folder_sha256(folder)
+    share.world.require_same(
+        {"recipe": json_sha256(recipe.model_dump(mode="json")), **inputs},
+        advice="give all of them the same",
+    )
     with exact_numerics(recipe.models) as device:
         model = _as_in_recipe(AutoEncoder.load(model_in, device=device), recipe)
         aside = recipe.num_set_aside
         order = SampleOrder(len(train), section.batch_size, recipe.seed, stage, num_set_aside=aside)
-        yield Setting(stage, recipe, model, train, heldout, order, device, inputs)
+        yield Setting(stage, recipe, model, train, heldout, order, share, device, inputs)
 
 
 def _as_in_recipe(model: AutoEncoder, recipe: Recipe) -> AutoEncoder:
@@ -126,21 +169,36 @@ class Rows:
     """Rows of one or more tensors for some samples, computed once.
 
     The chunks in which they are computed depend on the samples alone, so that a resumed run
-    holds the same numbers to the bit.
+    holds the same numbers to the bit, and so does each of several processes, which take turns.
     """
 
     def __init__(
-        self, indices: Sequence[int], compute: Callable[[list[int]], tuple[Tensor, ...]]
+        self,
+        indices: Sequence[int],
+        compute: Callable[[list[int]], tuple[Tensor, ...]],
+        kept: Sequence[int],
+        world: World,
     ) -> None:
-        self._place = {index: place for place, index in enumerate(indices)}
+        """Compute the rows of `indices`, and keep those of `kept`, in the same order."""
+        self.kept = list(kept)
+        self._place = {index: place for place, index in enumerate(kept)}
+        parts, cut = [], chunks(indices)
         with torch.no_grad():
-            computed = [compute(chunk) for chunk in chunks(indices)]
-        self._tensors = [torch.cat(parts) for parts in zip(*computed, strict=True)]
+            for chunk, tensors in zip(cut, world.in_turns(cut, compute), strict=True):
+                rows = [row for row, index in enumerate(chunk) if index in self._place]
+                parts.append([tensor[rows] for tensor in tensors])
+        self._tensors = [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
     def of(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
         """Return each tensor's rows for these samples, in this order."""
         places = [self._place[index] for index in indices]
         return tuple(tensor[places] for tensor in self._tensors)
+
+
+def whole_rewards(share: Share, rewards: Rewards) -> Rewards:
+    """Put the rewards of all processes' rollouts together, in the order of the batch."""
+    total_N, *parts = share.whole(rewards.total_N, *rewards.parts.values())
+    return Rewards(total_N, dict(zip(rewards.parts, parts, strict=True)))
 
 
 def chunks(indices: Sequence[int]) -> list[list[int]]:

@@ -27,7 +27,7 @@ from uae.rollouts.images import ImageRollout, rollout_images
 from uae.seeds import derive_seed
 from uae.stages.caption_book import CaptionBook, conditions_of, write_book
 from uae.stages.drawing_policy import DrawingPolicy
-from uae.stages.setting import Rows, Setting, open_setting
+from uae.stages.setting import Setting, open_setting, whole_rewards
 from uae.training.checkpoint import Checkpoints
 from uae.training.loop import SET_ASIDE_REWARD, Run
 from uae.training.update import update_parameters
@@ -65,7 +65,7 @@ def train(
     """
     section = recipe.understanding_for_generation
     with open_setting(STAGE, recipe, data, model_in) as setting:
-        order, scorer = setting.order, setting.scorer(section.rewards.scorer)
+        share, scorer = setting.share, setting.scorer(section.rewards.scorer)
         pictures = CaptionedPictures(setting, scorer, setting.train, setting.used())
         policy = DrawingPolicy(setting)
         run = Run(
@@ -80,16 +80,16 @@ def train(
         )
         with run:
             for step in run.steps():
-                batch = order.batch(step)
+                batch, own = setting.batch(step)
                 with policy.drawing():
-                    rollout = draw_groups(setting, pictures, batch, step)
-                rewards = pictures.rewards(rollout.images_NCHW, batch)
+                    rollout = draw_groups(setting, pictures, own, step)
+                rewards = whole_rewards(share, pictures.rewards(rollout.images_NCHW, own))
                 losses = policy.losses(rollout, advantages(setting, rewards), step)
                 tolerance, ids = policy.ratio_tolerance, setting.ids(batch)
                 metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
                 policy.follow()
                 metrics |= rewards.metrics(section.rollout.group_size)
-                run.record(metrics, num_images=len(rollout.images_NCHW))
+                run.record(metrics, num_images=len(rewards.total_N))
         summary = run.finish()
         policy.merge()
         setting.save(model_out)
@@ -107,7 +107,9 @@ class CaptionedPictures:
         indices: Sequence[int],
     ) -> None:
         self._setting, self._scorer, self._dataset = setting, scorer, dataset
-        self._features = Rows(indices, lambda i: (scorer.features(setting.images(dataset, i)),))
+        self._features = setting.rows(
+            dataset, indices, lambda i: (scorer.features(setting.images(dataset, i)),)
+        )
         self._conditions = [
             conditions_of(setting, dataset, indices, book)
             for book in _books(setting, dataset, indices)
@@ -140,25 +142,28 @@ class CaptionedPictures:
 
 
 def draw_groups(
-    setting: Setting, pictures: CaptionedPictures, batch: Sequence[int], step: int
+    setting: Setting, pictures: CaptionedPictures, indices: Sequence[int], step: int
 ) -> ImageRollout:
     """Let the decoder draw a group of trajectories from each picture's caption."""
     return rollout_images(
         setting.model.decoder,
-        pictures.contexts(batch, step),
+        pictures.contexts(indices, step),
         setting.recipe.understanding_for_generation.rollout,
-        setting.generator(step, "trajectories"),
+        setting.share.draws(setting.generator(step, "trajectories")),
         image_size=setting.model.image_size,
         negative_1TD=pictures.negative_1TD,
     )
 
 
 def advantages(setting: Setting, rewards: Rewards) -> Tensor:
-    """Return (reward - mean of its group) / std over the batch, (P, G), clipped."""
+    """Return (reward - mean of its group) / std over the whole batch, clipped, (P, G).
+
+    The rewards are the whole batch's, the advantages those of this process's pictures.
+    """
     section = setting.recipe.understanding_for_generation
     rewards_PG = rewards.total_N.reshape(-1, section.rollout.group_size)
     limit = section.objective.max_advantage
-    return group_advantages(rewards_PG, scale="batch", max_advantage=limit)
+    return setting.share.rows(group_advantages(rewards_PG, scale="batch", max_advantage=limit))
 
 
 def early_stopping_measure(

@@ -1,1 +1,1 @@
-"""The engine under every trained stage: order of samples, optimizer, EMA, checkpoints, metrics."""
+"""The engine under every trained stage: batches, processes, optimizer, checkpoints, metrics."""

@@ -10,7 +10,6 @@ import torch
 
 from uae.data.set_aside import count_set_aside
 from uae.errors import DataError
-from uae.recipe import TrainedStage
 from uae.seeds import make_generator
 
 
@@ -67,16 +66,3 @@ class SampleOrder:
         generator = make_generator(self._seed, self._stage, "order", epoch)
         order: list[int] = torch.randperm(len(self._trained), generator=generator).tolist()
         return [self._trained[place] for place in order]
-
-
-def split_batch(section: TrainedStage) -> list[list[slice]]:
-    """Cut a batch into minibatches, one optimizer step each, and those into backward passes.
-
-    Returns:
-        `parts[m][a]` is the slice of the batch in backward pass `a` of minibatch `m`. Groups
-        stay whole, because slices count samples and not rollouts.
-    """
-    size = section.batch_size // (section.num_minibatches * section.accumulation_steps)
-    slices = [slice(i, i + size) for i in range(0, section.batch_size, size)]
-    every = section.accumulation_steps
-    return [slices[i : i + every] for i in range(0, len(slices), every)]

@@ -20,15 +20,14 @@ class Interruption:
         self._before: dict[signal.Signals, Any] = {}
 
     @property
-    def noted(self) -> bool:
-        """Whether a signal has arrived."""
-        return self._noted is not None
+    def noted(self) -> int | None:
+        """Number of the signal that has arrived, if one has."""
+        return self._noted
 
-    def give_way(self) -> None:
-        """Obey the noted signal as if it arrived now: KeyboardInterrupt, or the end by SIGTERM."""
+    def give_way(self, number: int) -> None:
+        """Obey a signal as if it arrived now: KeyboardInterrupt, or the end by SIGTERM."""
         self._restore()
-        if self._noted is not None:
-            signal.raise_signal(self._noted)
+        signal.raise_signal(number)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python forbids it

@@ -10,12 +10,14 @@ A stage writes
 
 and gets metrics, progress, EMA, held-out measurements, early stopping, checkpoints, exact resume
 and a clean end on SIGTERM and Ctrl-C.
+
+Where several processes train together, all of them run this, and only the main one writes.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -27,10 +29,12 @@ from torch import Tensor, nn
 from uae.errors import TrainingError
 from uae.recipe import EarlyStoppingRecipe, Recipe, TrainedStage
 from uae.training.checkpoint import FORMAT, Checkpoints, Snapshot, load_snapshot, save_snapshot
+from uae.training.distribution import current_world
 from uae.training.early_stopping import EarlyStopping
 from uae.training.ema import Ema, copy_into
 from uae.training.interruption import Interruption
 from uae.training.optimizer import Optimizer
+from uae.training.share import Share
 from uae.training.trackers import Row, Trackers, open_trackers
 
 SET_ASIDE_REWARD = "set_aside/reward"
@@ -67,12 +71,14 @@ class Run:
             log_dir: Where metrics.jsonl and tensorboard/ go; None writes neither.
 
         Raises:
-            TrainingError: If the newest checkpoint is damaged or belongs to something else.
+            TrainingError: If the newest checkpoint is damaged or belongs to something else, or the
+                processes cannot share out a batch, or start from different things.
         """
         section: TrainedStage = getattr(recipe, stage)
         early_stopping: EarlyStoppingRecipe | None = getattr(section, "early_stopping", None)
         settings = section.optimizer
         self.stage, self.section = stage, section
+        self.share = Share(stage, section, current_world())
         self.trained = dict(trained)
         self.optimizer = Optimizer(self.trained, settings, section.num_updates)
         self.next_step = 0
@@ -92,12 +98,16 @@ class Run:
         self._started_seconds = 0.0
         self._start_metrics: dict[str, float] = {}
         self._resume()
+        self._require_same_state()
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
-        self._trackers: Trackers = self._stack.enter_context(
+        trackers = (
             open_trackers(self._log_dir, self.stage, self.section.num_updates, self.rows)
+            if self.share.world.is_main
+            else Trackers([])
         )
+        self._trackers = self._stack.enter_context(trackers)
         self._interruption = self._stack.enter_context(Interruption())
         return self
 
@@ -124,9 +134,11 @@ class Run:
         """End an update: average, measure, write its row, and checkpoint when one is due.
 
         Raises:
-            KeyboardInterrupt: If Ctrl-C came during the update; its checkpoint is written.
+            KeyboardInterrupt: If Ctrl-C came during the update; its checkpoint is written. All
+                processes end when one of them is to end.
             TrainingError: If the checkpoint cannot be written.
         """
+        world = self.share.world
         seconds = time.perf_counter() - self._started_seconds
         row: Row = {"step": self.next_step, **self._start_metrics, **metrics, "seconds": seconds}
         self._start_metrics = {}
@@ -140,15 +152,18 @@ class Run:
         is_last = self.next_step == self.section.num_updates
         if is_last or self.next_step % self._measure_every == 0:
             row |= self._measured(self.next_step)
+        row = world.of_main(row)  # its times
         self.rows.append(row)
         self._trackers.write(row)
-        interrupted = self._interruption.noted  # read once: what gives way has a checkpoint
-        ends = is_last or self.stopped_early or interrupted
+        # Read once: what gives way has a checkpoint.
+        signal_number = max(world.exchange(self._interruption.noted or 0))
+        ends = is_last or self.stopped_early or signal_number
         if ends or self.next_step % self.section.checkpoint_every == 0:
             self._save()
-        if interrupted:
+        if signal_number:
+            world.part()  # when the main process has written the checkpoint
             self._stack.close()
-            self._interruption.give_way()
+            self._interruption.give_way(signal_number)
 
     def finish(self) -> dict[str, float]:
         """Put the best or averaged weights into the model and return the last row's metrics."""
@@ -178,14 +193,16 @@ class Run:
             stack.enter_context(torch.no_grad())
             if self._ema is not None:
                 stack.enter_context(self._ema.applied())
-            metrics = self._measure()
+            # All compute it, and the main numbers count: early stopping must be one decision.
+            metrics: dict[str, float] = self.share.world.of_main(self._measure())
             if self._early_stopping is not None:
                 reward = metrics[SET_ASIDE_REWARD]
                 self._early_stopping.observe(reward, num_updates_done, self.trained)
         return metrics
 
     def _save(self) -> None:
-        if self._checkpoints is None:
+        self._require_same_state()
+        if self._checkpoints is None or not self.share.world.is_main:
             return
         parts: dict[str, Mapping[str, Tensor]] = {
             "parameters": self.trained,
@@ -207,6 +224,19 @@ class Run:
         tensors = {f"{part}/{n}": t for part, found in parts.items() for n, t in found.items()}
         save_snapshot(Snapshot(tensors, values), self._checkpoints, self.next_step)
 
+    def _require_same_state(self) -> None:
+        """Check that the processes train the same thing and have come equally far with it."""
+        if self.share.world.size == 1:
+            return
+        self.share.world.require_same(
+            {
+                "stage, recipe, data set or model": self._fingerprint,
+                "number of updates done": self.next_step,
+                "trained weights": _sums_of_bits(self.trained.values()),
+            },
+            advice="start all with the same inputs, checkpoints and versions of the packages",
+        )
+
     def _resume(self) -> None:
         folder = self._checkpoints.latest() if self._checkpoints else None
         if folder is None:
@@ -226,6 +256,12 @@ class Run:
             self._early_stopping.load(snapshot.values["early_stopping"], snapshot.part("best"))
         self.next_step = int(snapshot.values["next_step"])
         self.rows = snapshot.values["rows"]
+
+
+def _sums_of_bits(tensors: Iterable[Tensor]) -> int:
+    """Return a number that differs when a bit does: integers add up the same in any order."""
+    bits = [t.detach().float().flatten().view(torch.int32) for t in tensors]
+    return sum(int(each.sum(dtype=torch.int64)) for each in bits)
 
 
 def _fingerprint(stage: str, recipe: Recipe, inputs: Mapping[str, str]) -> str:

@@ -1,18 +1,25 @@
-"""One update of the trained parameters: minibatches, accumulation, and the checks."""
+"""One update of the trained parameters: minibatches, accumulation, and the checks.
+
+The passes of a minibatch are shared out among the processes (`uae.training.share`). Their
+gradients are added up before the optimizer moves, so every process moves alike.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from uae.errors import TrainingError
 from uae.objectives.loss import Loss, require_first_ratio
-from uae.training.batches import split_batch
+from uae.training.distribution import World
 from uae.training.loop import Run
+from uae.training.share import Part
 
-PartLosses = Callable[[slice, Sequence[slice]], Iterable[Loss]]
-"""Gives the losses of one backward pass's samples, among those of the whole minibatch.
+PartLosses = Callable[[Part], Iterable[Loss]]
+"""Gives the losses of one backward pass's samples.
 
-The losses of all parts of a minibatch add up to the minibatch's loss, so that accumulation
-changes memory and not the result.
+The losses of all parts of a minibatch, in all processes, add up to the minibatch's loss, so that
+accumulation and processes change memory and time and not the result.
 """
+
+Weighted = tuple[Mapping[str, float], int]  # metrics of a loss, and their weight
 
 
 def update_parameters(
@@ -34,25 +41,31 @@ def update_parameters(
             update 0 from 0. None for losses without a ratio; a KL must then be exactly 0.
 
     Returns:
-        The objective's and the optimizer's metrics, averaged; `loss` is that of a minibatch.
+        The objective's and the optimizer's metrics, averaged; `loss` is that of a minibatch. They
+        are those of the whole batch in every process.
 
     Raises:
         TrainingError: If a ratio, KL, loss or gradient is not what it must be.
     """
-    minibatches = split_batch(run.section)
-    recorded: list[Mapping[str, float]] = []
+    share, own_ids = run.share, run.share.of(sample_ids)
+    minibatch_size = len(sample_ids) // len(share.minibatches)
+    of_losses: list[Weighted] = []
+    of_steps: list[Mapping[str, float]] = []
     total = 0.0
-    for number, parts in enumerate(minibatches):
+    for number, parts in enumerate(share.minibatches):
         for part in parts:
-            for loss in part_losses(part, parts):
+            for loss in part_losses(part):
                 if number == 0:
                     _check_first(loss, step, ratio_tolerance)
-                run.optimizer.backward(loss.loss, sample_ids[part])
+                run.optimizer.backward(loss.loss, own_ids[part.rows])
                 total += loss.loss.item()
-                recorded.append(loss.metrics)
-        ids = sample_ids[parts[0].start : parts[-1].stop]
-        recorded.append(run.optimizer.step(step, ids))
-    return _averaged(recorded) | {"loss": total / len(minibatches)}
+                of_losses.append((loss.metrics, loss.weight))
+        share.world.add_up_gradients(list(run.trained.values()))
+        ids = sample_ids[number * minibatch_size : (number + 1) * minibatch_size]
+        of_steps.append(run.optimizer.step(step, ids))
+    of_losses_everywhere, total = _of_all_processes(share.world, of_losses, total)
+    metrics = _averaged([*of_losses_everywhere, *of_steps])
+    return metrics | {"loss": total / len(share.minibatches)}
 
 
 def _check_first(loss: Loss, step: int, ratio_tolerance: float | None) -> None:
@@ -68,6 +81,27 @@ def _check_first(loss: Loss, step: int, ratio_tolerance: float | None) -> None:
         )
 
 
+def _of_all_processes(
+    world: World, of_losses: Sequence[Weighted], total: float
+) -> tuple[list[Mapping[str, float]], float]:
+    """Return each loss's metrics over all processes, weighted, and the sum of their totals."""
+    everyone = world.exchange([of_losses, total])
+    if len(everyone) == 1:
+        return [metrics for metrics, _ in of_losses], total
+    same_place = zip(*(rows for rows, _ in everyone), strict=True)
+    return [_weighted_mean(rows) for rows in same_place], sum(one for _, one in everyone)
+
+
+def _weighted_mean(rows: Sequence[Weighted]) -> dict[str, float]:
+    total_weight = sum(weight for _, weight in rows)
+    return {
+        name: max(metrics[name] for metrics, _ in rows)
+        if _is_largest(name)
+        else sum(metrics[name] * weight for metrics, weight in rows) / total_weight
+        for name in rows[0][0]
+    }
+
+
 def _averaged(recorded: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Mean of every metric over the rows that have it; of a largest value, the largest."""
     found: dict[str, list[float]] = {}
@@ -75,6 +109,10 @@ def _averaged(recorded: Sequence[Mapping[str, float]]) -> dict[str, float]:
         for name, value in metrics.items():
             found.setdefault(name, []).append(value)
     return {
-        name: max(values) if "max" in name else sum(values) / len(values)
+        name: max(values) if _is_largest(name) else sum(values) / len(values)
         for name, values in found.items()
     }
+
+
+def _is_largest(name: str) -> bool:
+    return "max" in name

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from uae.models.encoder import CaptionPrompts
+from uae.recipe_files import load_recipe
 from uae.rollouts.captions import CaptionRollout
 from uae.stages.generation_for_understanding import caption_lengths
+from uae.training.distribution import current_world
+from uae.training.share import Share
 
 END, PAD = 7, 7  # as in Qwen's tokenizer, padding may be the token that ends a turn
 
@@ -21,7 +24,9 @@ def test_lengths_and_captions_cut_before_their_end():
         ids, mask, torch.zeros(4, 4), texts, CaptionPrompts(none, none, none, none), none
     )
     encoder = SimpleNamespace(tokenizer=SimpleNamespace(eos_token_id=END))
-    setting = SimpleNamespace(model=SimpleNamespace(encoder=encoder))
+    section = load_recipe("starter").generation_for_understanding
+    share = Share("generation_for_understanding", section, current_world())
+    setting = SimpleNamespace(model=SimpleNamespace(encoder=encoder), share=share)
     assert caption_lengths(setting, rollout) == {
         "caption_words": pytest.approx(10 / 4),
         "caption_tokens": pytest.approx(12 / 4),

@@ -1,0 +1,103 @@
+"""Trains a linear regression in every process of a world, with something that happens to one."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from linear_run import make_recipe
+from torch import nn
+
+from uae.errors import DataError
+from uae.objectives.loss import Loss
+from uae.recipe import Recipe
+from uae.seeds import make_generator
+from uae.training.checkpoint import LocalCheckpoints
+from uae.training.distribution import join_world
+from uae.training.loop import Run
+from uae.training.share import Part
+from uae.training.update import update_parameters
+
+STAGE = "generation_for_understanding"
+IN_UPDATE = 3
+
+
+def twelve_samples(**section: object) -> Recipe:
+    values = make_recipe().model_dump()
+    values[STAGE] |= {"batch_size": 12, "num_minibatches": 2, "accumulation_steps": 3} | section
+    return Recipe.model_validate(values)
+
+
+def train(
+    recipe: Recipe, folder: Path, *, happens: Callable[[Run], None] = lambda _: None
+) -> dict[str, torch.Tensor]:
+    """Fit a line, all processes together; return the weights."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    run = Run(
+        STAGE,
+        recipe,
+        dict(model.named_parameters()),
+        inputs={},
+        checkpoints=LocalCheckpoints(folder / "checkpoints"),
+        log_dir=folder / "log",
+    )
+    share = run.share
+    with run:
+        for step in run.steps():
+            whole = torch.randn(12, 3, generator=make_generator(0, step))
+            x = share.rows(whole)
+
+            def part_losses(part: Part, x: torch.Tensor = x) -> Iterator[Loss]:
+                seen = x[part.rows]
+                if (run.next_step, part.minibatch, part.rows.start) == (IN_UPDATE, 0, 0):
+                    happens(run)
+                error = (model(seen) - seen.sum(dim=1, keepdim=True)) ** 2
+                metrics = {"ratio/max_deviation": 0.0, "error_max": error.max().item()}
+                yield Loss(error.mean() / part.num_parts, metrics)
+
+            ids = [f"sample-{n}" for n in range(12)]
+            run.record(update_parameters(run, step, part_losses, ids, ratio_tolerance=1e-4))
+    run.finish()
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def fail(_run: Run) -> None:
+    raise DataError("picture-7.png is no picture")
+
+
+def break_down(_run: Run) -> None:
+    raise ZeroDivisionError("by zero")
+
+
+def drift(run: Run) -> None:
+    """What a GPU that computes wrongly would do."""
+    with torch.no_grad():
+        run.trained["bias"] += 1e-7
+
+
+HAPPENS: dict[str, Callable[[Run], None]] = {
+    "nothing": lambda _: None,
+    "fail": fail,
+    "break-down": break_down,
+    "drift": drift,
+    "killed": lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    "terminated": lambda _: os.kill(os.getpid(), signal.SIGTERM),
+    "interrupted": lambda _: os.kill(os.getpid(), signal.SIGINT),
+}
+
+
+def main(folder: Path, size: int, what: str, where: int) -> None:
+    torch.set_num_threads(1)
+    with join_world(size) as world:
+        here = world.rank == where
+        recipe = make_recipe(learning_rate=0.1) if here and what == "other-recipe" else None
+        recipe = recipe or twelve_samples()
+        own = folder / "elsewhere" if here and what == "no-checkpoint" else folder
+        train(recipe, own, happens=HAPPENS[what] if here and what in HAPPENS else lambda _: None)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
