@@ -21,12 +21,14 @@ RUN =
 SPEED := GOMP_SPINCOUNT=0 OMP_WAIT_POLICY=PASSIVE MALLOC_TRIM_THRESHOLD_=536870912 \
 	MALLOC_TOP_PAD_=67108864 MALLOC_MMAP_THRESHOLD_=33554432
 
-# Of the images: which ones, with which program, under which references, from which index.
+# Of the images: which ones, with which program, under which references, from which index; whether
+# their tests build on what an earlier run of them left.
 IMAGE =
 ENGINE =
 IMAGES = images/images.yaml
 PIP_CONF =
 CA_CERTIFICATES =
+KEEP =
 
 .PHONY: run test lint types install install-dev chromium bench effect starter-data base-weights clean
 .PHONY: images pin-images test-images
@@ -65,8 +67,8 @@ pin-images: install-dev
 
 # As root on Debian: builds all images on a base of its own and runs every step of a run in them.
 test-images: install-dev
-	command -v buildah debootstrap >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq buildah debootstrap; }
-	$(SPEED) $(BIN)/python -m pytest -q -s tests/built_images/images_as_built.py tests/built_images/steps_in_images.py
+	{ command -v buildah && command -v debootstrap; } >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq buildah debootstrap; }
+	$(SPEED) $(BIN)/python -m pytest -q -s tests/built_images/images_as_built.py tests/built_images/steps_in_images.py$(if $(KEEP), --keep)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

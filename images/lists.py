@@ -45,9 +45,14 @@ def check_platform() -> None:
     Raises:
         ContentsError: If this is another one.
     """
-    here = (platform.system(), platform.machine(), sys.version_info[:2])
-    if here != PLATFORM:
-        raise ContentsError(f"the lists are for {PLATFORM}, this is {here}: write them there")
+    if this_platform() != PLATFORM:
+        told = f"the lists are for {PLATFORM}, this is {this_platform()}: write them there"
+        raise ContentsError(told)
+
+
+def this_platform() -> tuple[str, str, tuple[int, int]]:
+    """Return system, processor and Python version, as PLATFORM has those of the images."""
+    return platform.system(), platform.machine(), sys.version_info[:2]
 
 
 def texts() -> dict[str, str]:

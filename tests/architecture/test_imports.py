@@ -67,7 +67,11 @@ def may_import(package: str, name: str) -> bool:
 
 
 def test_pipelines_import_components_import_the_library():
-    above = {"uae": {"uae_components", "uae_pipelines"}, "uae_components": {"uae_pipelines"}}
+    above = {
+        "uae": {"uae_components", "uae_images", "uae_pipelines"},
+        "uae_images": {"uae_components", "uae_pipelines"},
+        "uae_components": {"uae_pipelines"},
+    }
     wrong = [
         f"{module} line {entry.line}: {entry.name}"
         for module, path in sources().items()

@@ -105,10 +105,12 @@ def times(done: Finished, records: Sequence[dict[str, Any]]) -> dict[str, float]
 
 def write_figures(steps: dict[str, dict[str, float]]) -> None:
     """Put what was measured into docs/performance.md."""
+    references = dict(ImageReferences.read().images)
+    sizes = compressed_bytes([reference.tagged for reference in references.values()])
     images = {}
-    for name, reference in ImageReferences.read().images:
+    for name, size in zip(references, sizes, strict=True):
         built = json.loads((OUT / f"{name}.json").read_text(encoding="utf-8"))
-        images[name] = built | {"compressed_bytes": compressed_bytes(reference.tagged)}
+        images[name] = built | {"compressed_bytes": size}
     machine = f"{platform.machine()} with {os.cpu_count()} CPUs"
     figures = Figures(machine, images, steps)
     MEASURED.write_text(json.dumps(figures._asdict()) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ Needs root, buildah and debootstrap. Nothing of the machine's own images is read
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 STORAGE = Path("/var/tmp/uae-test-images")
@@ -61,16 +62,22 @@ def provide_base(reference: str, suite: str) -> None:
     _run("sh", "-euc", IMPORT, "sh", str(root), reference)
 
 
-def compressed_bytes(image: str) -> int:
-    """Return how much a node pulls for an image: its layers as registries keep them."""
+def compressed_bytes(images: Sequence[str]) -> list[int]:
+    """Return how much a node pulls for each image: its layers as registries keep them."""
     layout = STORAGE / "layout"
     _run("rm", "-rf", str(layout))
-    _run("buildah", "push", "--quiet", "--compression-format=gzip", image, f"oci:{layout}:it")
-    (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
-    manifest = layout / "blobs" / entry["digest"].replace(":", "/")
-    sizes = [layer["size"] for layer in json.loads(manifest.read_text())["layers"]]
+    for number, image in enumerate(images):  # into one folder, so that shared layers are made once
+        target = f"oci:{layout}:{number}"
+        _run("buildah", "push", "--quiet", "--compression-format=gzip", image, target)
+    manifests = json.loads((layout / "index.json").read_text())["manifests"]
+    sizes = [_layer_bytes(layout, manifest["digest"]) for manifest in manifests]
     _run("rm", "-rf", str(layout))
-    return sum(sizes)
+    return sizes
+
+
+def _layer_bytes(layout: Path, digest: str) -> int:
+    manifest = json.loads((layout / "blobs" / digest.replace(":", "/")).read_text())
+    return sum(layer["size"] for layer in manifest["layers"])
 
 
 def _run(*command: str) -> None:

@@ -9,15 +9,20 @@ from uae_images.contents import IMAGE_NAMES, Contents, ContentsError, normal, re
 from uae_images.lists import PYPROJECT, closure, read_list, texts
 from uae_images.materials import FOLDER, listed_packages, write_materials
 
+on_the_platform = pytest.mark.skipif(
+    lists.this_platform() != lists.PLATFORM, reason=f"the lists are for {lists.PLATFORM}"
+)
 TENSORS = {"torch", "torchvision", "transformers", "diffusers", "triton", "nvidia-cublas"}
 
 
+@on_the_platform
 @pytest.mark.parametrize("name", [*IMAGE_NAMES, "build"])
 def test_lists_are_what_the_project_asks_for(name):
     again = "run .venv/bin/python -m uae_images.lists and .venv/bin/python -m uae_images.materials"
     assert requirements_file(name).read_text(encoding="utf-8") == texts()[name], again
 
 
+@on_the_platform
 @pytest.mark.parametrize("image", IMAGE_NAMES)
 def test_bills_and_licences_are_of_the_lists(image, tmp_path):
     write_materials(tmp_path, image, f"uae-{image}", listed_packages(image))
@@ -46,6 +51,7 @@ def test_every_version_is_that_of_the_constraints():
         assert listed.items() <= tested.items(), listed.items() - tested.items()
 
 
+@on_the_platform
 def test_what_is_left_out_would_be_in_otherwise():
     contents = Contents.read()
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
