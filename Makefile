@@ -37,7 +37,7 @@ run: install
 	$(BIN)/uae run$(call option,resume,$(RESUME))$(call option,recipe,$(RECIPE))$(call option,data,$(DATA))$(call option,seed,$(SEED))$(call option,endpoint,$(ENDPOINT))$(call option,bucket,$(BUCKET))
 
 test: install-dev chromium
-	OMP_NUM_THREADS=1 $(SPEED) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+	OMP_NUM_THREADS=1 $(SPEED) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: install-dev
 	$(BIN)/ruff check .
