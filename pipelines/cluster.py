@@ -18,7 +18,6 @@ from uae.launch.resources import (
     Retries,
     StageName,
     StepResources,
-    load_resources,
 )
 from uae_images.references import ImageReferences
 
@@ -48,11 +47,6 @@ class Cluster:
 
     resources: Resources
     images: ImageReferences
-
-    @classmethod
-    def default(cls) -> "Cluster":
-        """Return the shipped images and resources."""
-        return cls(load_resources(DEFAULT_RESOURCES, RESOURCES_FOLDER), ImageReferences.read())
 
     @property
     def caches(self) -> bool:

@@ -93,20 +93,19 @@ class Package:
             SubmitError: Naming every fault with what is allowed.
             RecipeError: If the recipe is not valid.
         """
-        faults, values = [], {}
-        for name, text in given.items():
-            try:
-                values[name] = _from_text(self._type(name), text)
-            except _Wrong as fault:
-                faults.append(f"  {name}: {fault}")
-        return self._finish(values, faults, folder)
+        return self._check(given, folder, _from_text)
 
     def from_values(self, given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Check parameters that have types already, as from a YAML file; see `from_texts`."""
+        return self._check(given, folder, _checked)
+
+    def _check(
+        self, given: Mapping[str, Any], folder: Path, read: Callable[[str, Any], Any]
+    ) -> dict[str, Any]:
         faults, values = [], {}
         for name, value in given.items():
             try:
-                values[name] = _checked(self._type(name), value)
+                values[name] = read(self._type(name), value)
             except _Wrong as fault:
                 faults.append(f"  {name}: {fault}")
         return self._finish(values, faults, folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uae.errors import DataError
-from uae.fingerprints import json_sha256
+from uae.fingerprints import folder_sha256, json_sha256
 from uae.store.s3 import parse_uri
 
 if TYPE_CHECKING:
@@ -30,23 +30,19 @@ def source_revision(source: str, store: Store) -> str:
     if source == "starter":
         from uae.data.starter.vocabulary import STARTER_DATA
 
-        return json_sha256(_files(STARTER_DATA, with_times=False))
+        return folder_sha256(STARTER_DATA)
     if source.startswith("s3://"):
         bucket, prefix = parse_uri(source)
         place = store if bucket == store.bucket else store.for_bucket(bucket)
         found = place.etags(f"{prefix.rstrip('/')}/")
     else:
-        found = _files(Path(source), with_times=True)
+        found = _files(Path(source))
     if not found:
         raise DataError(f"no data at {source}: give a folder or prefix that holds pictures")
     return json_sha256(found)
 
 
-def _files(path: Path, *, with_times: bool) -> dict[str, str]:
+def _files(path: Path) -> dict[str, str]:
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    if with_times:
-        states = ((f, f.stat()) for f in files)
-        return {str(f): f"{state.st_size} {state.st_mtime_ns}" for f, state in states}
-    from uae.fingerprints import file_sha256
-
-    return {f.relative_to(path).as_posix(): file_sha256(f) for f in files}
+    states = ((file, file.stat()) for file in files)
+    return {str(file): f"{state.st_size} {state.st_mtime_ns}" for file, state in states}

@@ -120,7 +120,7 @@ class Resources(Strict):
     accelerator: ResourceName  # the resource that pods ask for, such as nvidia.com/gpu
     cost_center: LabelValue  # label uae/cost-center
     queue: QueueName | None  # Kueue's LocalQueue of what trains
-    weights_claim: ObjectName | None  # claim with base weights, mounted read-only at /weights
+    weights_claim: ObjectName | None  # claim with base weights, mounted at /weights
     ttl_seconds: Positive  # how long the finished workflow's objects stay
     retries: Retries
     control: StepResources

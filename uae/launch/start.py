@@ -51,7 +51,7 @@ def run_start(
         run_id: Name of the run; empty takes the execution's own id.
         endpoint: Address of the object store.
         bucket: Bucket for everything that the run stores.
-        metrics: Where the number of processors and the seed are shown.
+        metrics: Where the seed is shown.
 
     Raises:
         RecipeError: If the recipe is not valid or names weights that do not exist.
