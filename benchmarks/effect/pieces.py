@@ -20,7 +20,7 @@ from typing import Any
 import uae
 from benchmarks.effect.arms import ARMS, STAGE_1, Point, recipe_for
 from benchmarks.effect.scenes import Scenes
-from uae.evaluation import unified_bench
+from uae.evaluation.unified_bench import run as unified_bench
 from uae.fingerprints import json_sha256
 from uae.launch.lock import run_lock
 from uae.models.bundle import bundle_sha, resolve_base, weights_root
@@ -31,8 +31,7 @@ FORMAT = 1
 BENCH = "unified_bench"
 RECORD = "piece.json"
 _NOT_DECISIVE = {  # of the recipe's evaluation: they concern other benchmarks or the intervals
-    "bootstrap_resamples", "geneval_prompts", "geneval_images_per_prompt", "dpg_prompts",
-    "dpg_protocol", "min_self_test_accuracy",
+    "bootstrap_resamples", "geneval", "dpg_bench", "min_self_test_accuracy",
 }  # fmt: skip
 _CODE = (
     "data", "evaluation", "flow_matching", "models", "objectives", "rewards", "rollouts", "stages",

@@ -12,7 +12,7 @@ import torch
 
 from uae.base_weights import card, decoder, encoder, judge, scorers, segmenter, ssl, vae
 from uae.data.starter.vocabulary import STARTER_WEIGHTS
-from uae.evaluation.scorers import EFFICIENTNET
+from uae.evaluation.unified_bench.scorers import EFFICIENTNET
 
 WORK = Path("base-weights-work")
 NUM_THREADS = 2

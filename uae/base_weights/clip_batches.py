@@ -38,8 +38,8 @@ from uae.data.starter.vocabulary import (
     SIZES,
     WORDS,
 )
-from uae.evaluation.colors import OFFICIAL_TEMPLATES, masked_crop
-from uae.evaluation.geneval_rules import Detection
+from uae.evaluation.geneval.colors import OFFICIAL_TEMPLATES, masked_crop
+from uae.evaluation.geneval.rules import Detection
 from uae.seeds import derive_seed, make_generator
 
 CROP_TEMPLATES = (*OFFICIAL_TEMPLATES, "a {color} {name}", "a photo of a {name}")

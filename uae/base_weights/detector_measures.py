@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from uae.data.starter.scenes import draw_scene, sample_facts
-from uae.evaluation.detector_loading import load_detector
-from uae.evaluation.geneval_rules import COUNTING_THRESHOLD, SCORE_THRESHOLD
+from uae.evaluation.geneval.detector_loading import load_detector
+from uae.evaluation.geneval.rules import COUNTING_THRESHOLD, SCORE_THRESHOLD
 
 NUM_SCENES = 300
 SEED = 71

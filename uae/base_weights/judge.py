@@ -1,6 +1,6 @@
 """The starter judge: a small Qwen2.5-VL that answers yes or no, trained on claims about scenes.
 
-Questions come from `uae.evaluation.claims` and are put through `uae.evaluation.judge`, so that the
+Questions come from `uae.evaluation.claims` and are put through `uae.evaluation.judges.qwen`, so that the
 judge is asked in evaluation what it was taught here, in the same form. Half of the answers are
 yes. Of the false claims, half say something wrong about a class that is there, half are true of
 another scene. It starts from the captioner as it was before it learnt to be terse: that one sees
@@ -34,7 +34,7 @@ from uae.base_weights.scenes_pool import scene_pool
 from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
 from uae.data.facts import SceneFacts
 from uae.evaluation.claims import VALUES, Claim, false_claims, true_claims
-from uae.evaluation.judge import (
+from uae.evaluation.judges.qwen import (
     INSTRUCTION,
     QwenJudge,
     answer_ids,

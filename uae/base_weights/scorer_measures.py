@@ -18,7 +18,7 @@ from uae.data.facts import SceneFacts
 from uae.data.starter.captions import complete_caption
 from uae.data.starter.scenes import draw_scene, sample_facts
 from uae.data.starter.vocabulary import CLASSES, COLORS
-from uae.evaluation.colors import OFFICIAL_TEMPLATES
+from uae.evaluation.geneval.colors import OFFICIAL_TEMPLATES
 
 Features = Callable[[Tensor], Tensor]
 TextFeatures = Callable[[Sequence[str]], Tensor]

@@ -50,7 +50,7 @@ from uae.data.facts import SceneFacts
 from uae.data.starter.captions import complete_caption
 from uae.data.starter.vocabulary import CLASSES, COLORS, IMAGE_SIZE, NUMBERS, PLURALS
 from uae.evaluation.pictures import to_pixels as to_bytes
-from uae.evaluation.scorers import EFFICIENTNET, load_scorer_slot
+from uae.evaluation.unified_bench.scorers import EFFICIENTNET, load_scorer_slot
 from uae.replacement import replaced_atomically
 
 POOL_SIZE = 30_000

@@ -82,12 +82,14 @@ def _strange(facts: SceneFacts) -> Iterator[str]:
 
 
 def _shortages(scenes: Sequence[SceneFacts], recipe: EvaluationRecipe) -> Iterator[str]:
-    try:
-        scene_prompts(scenes, recipe.geneval_prompts)
-    except EvaluationError as error:
-        yield str(error)
-    if len(scenes) < recipe.dpg_prompts:
+    geneval, dpg_bench = recipe.geneval, recipe.dpg_bench
+    if geneval.prompts == "scenes" and geneval.num_prompts is not None:
+        try:
+            scene_prompts(scenes, geneval.num_prompts)
+        except EvaluationError as error:
+            yield str(error)
+    if dpg_bench.prompts == "scenes" and len(scenes) < (dpg_bench.num_prompts or 1):
         yield (
-            f"{recipe.dpg_prompts} DPG-Bench prompts need as many scenes, there are "
-            f"{len(scenes)}: add scenes or lower evaluation.dpg_prompts"
+            f"{dpg_bench.num_prompts} DPG-Bench prompts need as many scenes, there are "
+            f"{len(scenes)}: add scenes or lower evaluation.dpg_bench.num_prompts"
         )

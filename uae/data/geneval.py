@@ -2,7 +2,7 @@
 
 Boxes are (x0, y0, x1, y1) in pixels, end exclusive, y downwards. The constants are those of the
 published script (github.com/djghosh13/geneval, evaluate_images.py); the other rules stand in
-`uae.evaluation.geneval_rules`.
+`uae.evaluation.geneval.rules`.
 """
 
 import math

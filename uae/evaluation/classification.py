@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from uae.data.geneval import Prompt
-from uae.evaluation.geneval_rules import Detection
+from uae.evaluation.geneval.rules import Detection
 
 NOT_FOUND = "not found"
 MAX_ROC_POINTS = 101  # each is stored as metadata of an artifact

@@ -89,7 +89,7 @@ def _evaluate(
         from uae.recipe_files import parse_recipe
         from uae.report.step_html import bench_html, tasks_html
 
-        module = import_module(f"uae.evaluation.{benchmark}")
+        module = import_module(f"uae.evaluation.{benchmark}.run")
     results, page = (Path(artifact.path) for artifact in work.outputs.values())
     scores = module.evaluate(parse_recipe(recipe), Path(data.path), Path(model.path), results)
     title = TITLES[benchmark]

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from uae.errors import ModelError, RecipeError
-from uae.evaluation.judge_files import (
-    COLOR_SCORER,
+from uae.evaluation.judges.files import (
     EFFICIENTNET,
     check_detector,
     check_judge,
     find_slot_scorer,
+    named_folder,
 )
 from uae.models.bundle import read_info, resolve_base
 from uae.recipe import Recipe
@@ -68,8 +68,14 @@ def with_absolute_folders(recipe: Recipe) -> Recipe:
         values["understanding_for_generation"]["rewards"],
     ):
         section["scorer"] = settled(section["scorer"])
-    slots = values["evaluation"]["slots"]
-    values["evaluation"]["slots"] = {slot: settled(name) for slot, name in slots.items()}
+    evaluation = values["evaluation"]
+    slots = evaluation["unified_bench"]["slots"]
+    evaluation["unified_bench"]["slots"] = {slot: settled(name) for slot, name in slots.items()}
+    geneval, judge = evaluation["geneval"], evaluation["dpg_bench"]["judge"]
+    geneval["colors"] = settled(geneval["colors"])
+    for section, key in ((geneval, "detector"), (judge, "path")):
+        if key in section and not (base.parent / section[key]).is_dir():
+            section[key] = str(Path(section[key]).absolute())
     return Recipe.model_validate(values)
 
 
@@ -78,11 +84,12 @@ def _checks(
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield each key of the recipe or benchmark that needs something, and how to look for it."""
     gfu, ufg = recipe.generation_for_understanding, recipe.understanding_for_generation
+    evaluation = recipe.evaluation
     scorers = {
         "cold_start.scorer": recipe.cold_start.scorer,
         "generation_for_understanding.rewards.scorer": gfu.rewards.scorer,
         "understanding_for_generation.rewards.scorer": ufg.rewards.scorer,
-        "the colours of GenEval": COLOR_SCORER,
+        "evaluation.geneval.colors": evaluation.geneval.colors,
     }
     for key, name in scorers.items():
         yield key, partial(find_scorer, name, root)
@@ -91,7 +98,10 @@ def _checks(
             "generation_for_understanding.rewards.transcription.truth",
             check_ocr_package,
         )
-    for slot, name in recipe.evaluation.slots.items():
-        yield f"evaluation.slots.{slot}", partial(find_slot_scorer, name, root)
-    yield "GenEval", partial(check_detector, root / "detector")
-    yield "DPG-Bench", partial(check_judge, root / "judge")
+    for slot, name in evaluation.unified_bench.slots.items():
+        yield f"evaluation.unified_bench.slots.{slot}", partial(find_slot_scorer, name, root)
+    detector = named_folder(evaluation.geneval.detector, root)
+    yield "evaluation.geneval.detector", partial(check_detector, detector)
+    judge = evaluation.dpg_bench.judge
+    if judge.kind != "server":
+        yield "evaluation.dpg_bench.judge", partial(check_judge, named_folder(judge.path, root))

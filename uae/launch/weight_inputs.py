@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from uae.evaluation.judge_files import COLOR_SCORER, EFFICIENTNET
+from uae.evaluation.judges.files import EFFICIENTNET, named_folder
 from uae.fingerprints import folder_sha256
 from uae.models.bundle import resolve_base, weights_root
 from uae.recipe import TrainedStage
@@ -53,18 +53,21 @@ def benchmark_weights(recipe: str, benchmark: Benchmark) -> dict[str, str]:
     """
     settled = parse_recipe(recipe)
     root = weights_root(settled.models.base)
-    slots = settled.evaluation.slots.items()
+    evaluation = settled.evaluation
+    judge = evaluation.dpg_bench.judge
     folders: dict[Benchmark, dict[str, Path]] = {
         "unified_bench": {
             f"weights/slot/{slot}": scorer_folder(name, root)
-            for slot, name in slots
+            for slot, name in evaluation.unified_bench.slots.items()
             if name != EFFICIENTNET  # of a package whose version is fixed
         },
         "geneval": {
-            "weights/detector": root / "detector",
-            "weights/colours": scorer_folder(COLOR_SCORER, root),
+            "weights/detector": named_folder(evaluation.geneval.detector, root),
+            "weights/colours": scorer_folder(evaluation.geneval.colors, root),
         },
-        "dpg_bench": {"weights/judge": root / "judge"},
+        "dpg_bench": (
+            {} if judge.kind == "server" else {"weights/judge": named_folder(judge.path, root)}
+        ),
     }
     return _sha256(folders[benchmark])
 

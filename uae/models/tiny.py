@@ -119,14 +119,13 @@ def tiny_recipe(**overrides: Any) -> Recipe:
             "early_stopping": None,
         },
         "evaluation": {
-            "num_samples": 4,
             "batch_size": 4,
             "max_new_tokens": 8,
             "sampler": few_steps,
             "bootstrap_resamples": 20,
-            "geneval_prompts": 2,
-            "geneval_images_per_prompt": 1,
-            "dpg_prompts": 2,
+            "unified_bench": {"num_samples": 4},
+            "geneval": {"num_prompts": 2, "images_per_prompt": 1},
+            "dpg_bench": {"num_prompts": 2},
         },
     }
     return Recipe.model_validate(_merged(_merged(values, shrunk), overrides))

@@ -10,11 +10,11 @@ import torch
 from uae.base_weights.scorer_measures import draw, heldout_scenes
 from uae.base_weights.variants import change_attributes
 from uae.data.starter.vocabulary import STARTER_WEIGHTS
-from uae.evaluation.detector_loading import load_detector
-from uae.evaluation.dpg_bench import self_test
-from uae.evaluation.judge import QwenJudge
+from uae.evaluation.dpg_bench.run import self_test
+from uae.evaluation.geneval.detector_loading import load_detector
+from uae.evaluation.judges.qwen import QwenJudge
 from uae.evaluation.pictures import to_pixels
-from uae.evaluation.scorers import load_scorer_slot
+from uae.evaluation.unified_bench.scorers import load_scorer_slot
 
 BUDGET_BYTES = {
     "scorers/clip": 1.1e6,

@@ -33,7 +33,7 @@ def options(tmp_path_factory):
     short = {"num_updates": 2, "batch_size": 1}
     recipe = write_recipe(
         folder,
-        evaluation={"slots": {"clip": "clip", "longclip": "longclip"}},
+        evaluation={"unified_bench": {"slots": {"clip": "clip", "longclip": "longclip"}}},
         pretrain_decoder={"num_updates": 1},
         cold_start={"num_updates": 1, "batch_size": 1},
         generation_for_understanding=short,

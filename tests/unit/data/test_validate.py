@@ -41,8 +41,16 @@ FACTS = {
 @pytest.fixture
 def small_recipe(recipe):
     """A recipe whose benchmarks need one prompt each."""
-    few = {"geneval_prompts": 1, "dpg_prompts": 1}
-    return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=few)})
+    return with_prompts(recipe, geneval=1, dpg_bench=1)
+
+
+def with_prompts(recipe, **counts):
+    evaluation = recipe.evaluation
+    few = {
+        name: getattr(evaluation, name).model_copy(update={"num_prompts": count})
+        for name, count in counts.items()
+    }
+    return recipe.model_copy(update={"evaluation": evaluation.model_copy(update=few)})
 
 
 def animated(name):
@@ -125,8 +133,7 @@ def test_too_few_benchmark_rows_for_the_prompts_are_refused(validate, folder):
 
 
 def test_too_many_prompts_for_the_shipped_scenes_are_refused(folder, recipe, tmp_path):
-    evaluation = recipe.evaluation.model_copy(update={"dpg_prompts": 100_000})
-    many = recipe.model_copy(update={"evaluation": evaluation})
+    many = with_prompts(recipe, dpg_bench=100_000)
     with pytest.raises(DataError, match=r"shipped benchmark scenes.*100000 DPG-Bench prompts"):
         validate_data(many, str(folder.path), tmp_path / "out", tmp_path / "report.html")
 

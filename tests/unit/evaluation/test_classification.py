@@ -15,7 +15,7 @@ from uae.evaluation.classification import (
     roc_curve,
     yes_no_confusion,
 )
-from uae.evaluation.geneval_rules import Detection
+from uae.evaluation.geneval.rules import Detection
 
 COLORS = ("red", "green", "blue")
 BOX = (0.0, 0.0, 1.0, 1.0)

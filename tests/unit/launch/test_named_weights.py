@@ -142,7 +142,9 @@ def test_folders_are_settled_so_that_a_resume_may_come_from_elsewhere(base, monk
     text = text.replace("dinov2: ssl", "dinov2: mine/longclip", 1)
     settled = settle_recipe(text, base_model="autoencoder")
     assert settled.models.base == str(base)
-    assert settled.cold_start.scorer == settled.evaluation.slots["dinov2"] == str(mine)
+    assert (
+        settled.cold_start.scorer == settled.evaluation.unified_bench.slots["dinov2"] == str(mine)
+    )
     assert settled.generation_for_understanding.rewards.scorer == "clip"
     monkeypatch.chdir("/")
     assert settle_recipe(dump_recipe(settled)) == settled

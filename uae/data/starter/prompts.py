@@ -33,7 +33,7 @@ def scene_prompts(
         if len(made) < wanted:
             raise EvaluationError(
                 f"{len(scenes)} benchmark scenes give {len(made)} prompts for {task}, "
-                f"{wanted} are needed: add scenes or lower evaluation.geneval_prompts"
+                f"{wanted} are needed: add scenes or lower evaluation.geneval.num_prompts"
             )
         prompts.extend(list(made.items())[:wanted])
     return prompts

@@ -1,0 +1,1 @@
+"""DPG-Bench: yes/no questions about the pictures of dense prompts."""

@@ -1,0 +1,1 @@
+"""GenEval: does a picture hold the objects, counts, colours and places asked for?"""

@@ -1,0 +1,101 @@
+"""Object detection with a transformers SegFormer: connected regions of its class map.
+
+For domains whose objects do not touch. It is not the published GenEval detector; results made with
+it carry its name and are refused in comparisons with others.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import label
+from torch.nn.functional import interpolate
+from transformers.models.segformer.image_processing_segformer import SegformerImageProcessor
+from transformers.models.segformer.modeling_segformer import SegformerForSemanticSegmentation
+
+from uae.errors import ModelError
+from uae.evaluation.geneval.rules import SCORE_THRESHOLD, Detection
+from uae.evaluation.pictures import Pixels
+from uae.models.bundle import bundle_sha, load_transformers, loading
+
+BACKGROUND = "background"
+MIN_REGION_SHARE = 0.008  # of the picture; smaller regions are specks, not objects
+CORE = 0.1  # background probability below which a pixel is inside an object, not on its outline
+
+
+class SegformerDetector:
+    """A detector stored as SegFormer's `save_pretrained` folder, one class named "background"."""
+
+    def __init__(
+        self, model: Any, image_processor: Any, *, identity: dict[str, str], batch_size: int
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.image_processor = image_processor
+        self.identity = identity
+        self.batch_size = batch_size
+        names = model.config.id2label
+        self._names = [names[index] for index in range(len(names))]
+        self.classes = tuple(name for name in self._names if name != BACKGROUND)
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, batch_size: int, device: torch.device | str = "cpu"
+    ) -> "SegformerDetector":
+        """Read a detector.
+
+        Raises:
+            ModelError: If the weights do not fit their configuration, or no class is background.
+        """
+        model = load_transformers(SegformerForSemanticSegmentation, folder)
+        with loading(folder):
+            processor = SegformerImageProcessor.from_pretrained(folder, local_files_only=True)
+        if BACKGROUND not in model.config.id2label.values():
+            raise ModelError(f'{folder}: one class must be named "{BACKGROUND}"')
+        identity = {"kind": "segformer-regions", "score": "votes", "sha256": bundle_sha(folder)}
+        return cls(model.to(device), processor, identity=identity, batch_size=batch_size)
+
+    @torch.inference_mode()
+    def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
+        """Return the objects of each picture with a score above 0.3, in any order."""
+        found: list[list[Detection]] = []
+        for start in range(0, len(pictures), self.batch_size):
+            batch = pictures[start : start + self.batch_size]
+            inputs = self.image_processor(images=list(batch), return_tensors="pt")
+            logits = self.model(inputs["pixel_values"].to(self.model.device)).logits
+            for picture, logits_CHW in zip(batch, logits, strict=True):
+                full = interpolate(logits_CHW[None], size=picture.shape[:2], mode="bilinear")[0]
+                found.append(regions(full.softmax(0).cpu().numpy(), self._names))
+        return found
+
+
+def regions(probabilities_CHW: NDArray[np.float32], names: Sequence[str]) -> list[Detection]:
+    """Turn class probabilities into instances: connected regions that are not background.
+
+    A region is a connected set of pixels that are likelier something than background. Each pixel
+    inside its outline votes for its likeliest class; the region's class is the one with the most
+    votes, its score the share of them. (Mean probability would be less certain of a small object,
+    and GenEval counts only what is above 0.9.)
+    """
+    background = names.index(BACKGROUND)
+    labels, count = label(probabilities_CHW[background] < 0.5, structure=np.ones((3, 3)))
+    found = []
+    for number in range(1, count + 1):
+        mask = labels == number
+        if mask.mean() < MIN_REGION_SHARE:
+            continue
+        core = mask & (probabilities_CHW[background] < CORE)
+        inside = probabilities_CHW[:, core if core.any() else mask].copy()
+        inside[background] = 0
+        votes = np.bincount(inside.argmax(axis=0), minlength=len(names))
+        best = int(votes.argmax())
+        score = float(votes[best] / votes.sum())
+        if score > SCORE_THRESHOLD:
+            rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+            box = (
+                float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+            )  # fmt: skip
+            found.append(Detection(names[best], score, box, mask))
+    return found

@@ -1,0 +1,174 @@
+"""Work that goes on after a kill: batches of samples, each stored once it is whole.
+
+Batches are cut by position alone, so that a resumed, a sharded and an undisturbed evaluation put
+the same samples through a model together, and get the same numbers to the last bit.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar
+
+from rich.progress import track
+
+from uae.errors import EvaluationError
+from uae.fingerprints import json_sha256
+
+Unit = TypeVar("Unit")
+Row = dict[str, Any]
+DECIDES = "evaluation.json"
+
+
+class Shard(NamedTuple):
+    """Which batches this process works on: those whose number is `index` modulo `count`."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "2/8": the third of eight.
+
+        Raises:
+            EvaluationError: If it is anything else.
+        """
+        index, _, count = text.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            raise EvaluationError(f"shard {text!r}: give INDEX/COUNT, such as 0/4 to 3/4")
+        return cls(int(index), int(count))
+
+
+WHOLE = Shard(0, 1)
+
+
+class Unfinished(Exception):
+    """Other shards still have batches to do: no fault, but no result yet either."""
+
+
+class Journal:
+    """The finished batches of one evaluation, in its result folder.
+
+    `evaluation.json` holds everything that decides the result; a folder whose content differs is
+    refused, so that no row is taken over from another model, prompt set, judge or setting.
+    """
+
+    def __init__(self, out: Path, shard: Shard, key: str) -> None:
+        self.out, self.shard, self.key = out, shard, key
+        self._folder = out / "journal"
+
+    @classmethod
+    def open(cls, out: Path, decides: Mapping[str, Any], shard: Shard = WHOLE) -> Self:
+        """Begin an evaluation, or go on with one that was interrupted.
+
+        Raises:
+            EvaluationError: If the folder belongs to another evaluation, naming what differs, or
+                another process works on this shard.
+        """
+        folder = out / "journal"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(decides, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        path = out / DECIDES
+        if path.is_file():
+            _check_same(json.loads(path.read_text(encoding="utf-8")), json.loads(text), out)
+        else:
+            _write(path, text)
+        journal = cls(out, shard, json_sha256(json.loads(text)))
+        journal._lock()
+        return journal
+
+    def map(
+        self,
+        phase: str,
+        units: Sequence[Unit],
+        work: Callable[[Sequence[Unit]], list[Row]],
+        *,
+        batch_size: int,
+        show: bool = True,
+    ) -> list[Row] | None:
+        """Return the rows of all units, in order, doing this shard's unfinished batches.
+
+        Args:
+            phase: Name of the work, such as "pictures".
+            units: What there is to do; the same in every run and every shard.
+            work: Does one batch: as many rows as units, or more where `flat` makes sense to it.
+                Rows are JSON.
+            batch_size: Units in a batch.
+            show: Whether a progress bar is drawn.
+
+        Returns:
+            None while batches of other shards are missing.
+        """
+        folder = self._folder / phase
+        folder.mkdir(parents=True, exist_ok=True)
+        starts = range(0, len(units), batch_size)
+        mine = [
+            start
+            for number, start in enumerate(starts)
+            if number % self.shard.count == self.shard.index
+        ]
+        left = [start for start in mine if not _path(folder, start).is_file()]
+        for start in track(left, description=phase, disable=not show or not left, transient=True):
+            rows = work(units[start : start + batch_size])
+            _write(_path(folder, start), json.dumps(rows, ensure_ascii=False, allow_nan=False))
+        if not all(_path(folder, start).is_file() for start in starts):
+            return None
+        return [row for start in starts for row in _read(_path(folder, start))]
+
+    def once(self, name: str, work: Callable[[], Row]) -> Row:
+        """Return what `work` made, now or before the interruption; every shard does it itself."""
+        path = self._folder / f"{name}-{self.shard.index}-of-{self.shard.count}.json"
+        if not path.is_file():
+            _write(path, json.dumps(work(), ensure_ascii=False, allow_nan=False))
+        row: Row = json.loads(path.read_text(encoding="utf-8"))
+        return row
+
+    def forget(self, phase: str, unwanted: Callable[[Row], bool]) -> int:
+        """Drop the batches that hold a row to be done again; return how many there were."""
+        paths = sorted((self._folder / phase).glob("*.json"))
+        dropped = [path for path in paths if any(map(unwanted, _read(path)))]
+        for path in dropped:
+            path.unlink()
+        return len(dropped)
+
+    def _lock(self) -> None:
+        """Hold the shard until the process ends, however it ends."""
+        path = self._folder / f".lock-{self.shard.index}-of-{self.shard.count}"
+        self._held = path.open("w")
+        try:
+            flock(self._held, LOCK_EX | LOCK_NB)
+        except BlockingIOError as error:
+            raise EvaluationError(
+                f"another process evaluates shard {self.shard.index}/{self.shard.count} in "
+                f"{self.out}: wait for it, or give another folder"
+            ) from error
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
+    keys = sorted(before.keys() | now.keys())
+    differences = [
+        f"{key}: {before.get(key)!r} before, {now.get(key)!r} now"
+        for key in keys
+        if before.get(key) != now.get(key)
+    ]
+    if differences:
+        raise EvaluationError(
+            f"{out} holds another evaluation; give another folder. Differences: "
+            + "; ".join(differences)
+        )
+
+
+def _path(folder: Path, start: int) -> Path:
+    return folder / f"{start:07d}.json"
+
+
+def _read(path: Path) -> list[Row]:
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,1 @@
+"""Systems under test: whatever writes captions or paints pictures."""

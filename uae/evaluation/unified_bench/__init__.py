@@ -1,0 +1,1 @@
+"""Unified-Bench: caption, paint again from the caption alone, compare."""
