@@ -1,8 +1,8 @@
 """The starter judge: a small Qwen2.5-VL that answers yes or no, trained on claims about scenes.
 
-Questions come from `uae.evaluation.claims` and are put through `uae.evaluation.judges.qwen`, so that the
-judge is asked in evaluation what it was taught here, in the same form. Half of the answers are
-yes. Of the false claims, half say something wrong about a class that is there, half are true of
+Questions come from `uae.evaluation.claims` and are put through `uae.evaluation.judges.starter`,
+so that the judge is asked in evaluation what it was taught here, in the same form. Half of the
+answers are yes. Of the false claims, half say something wrong about a class that is there, half are true of
 another scene. It starts from the captioner as it was before it learnt to be terse: that one sees
 everything, so its vision tower stays frozen and only the answering is learnt, helped by a head
 that is thrown away afterwards (`claim_subjects`).
@@ -34,9 +34,9 @@ from uae.base_weights.scenes_pool import scene_pool
 from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
 from uae.data.facts import SceneFacts
 from uae.evaluation.claims import VALUES, Claim, false_claims, true_claims
-from uae.evaluation.judges.qwen import (
+from uae.evaluation.judges.starter import (
     INSTRUCTION,
-    QwenJudge,
+    StarterJudge,
     answer_ids,
     answer_logits,
     build_questions,
@@ -193,12 +193,12 @@ def train(work: Path) -> None:
             loss_fn=partial(loss_at, first, phase == "count"),
             settings=settings,
             checkpoint_every=300,
-            validate=lambda: measure(QwenJudge(model, tokenizer, processor, identity={})),
+            validate=lambda: measure(StarterJudge(model, tokenizer, processor, identity={})),
         )
         first += settings.num_steps
 
 
-def measure(judge: QwenJudge, *, num_scenes: int = 100, seed: int = 0) -> dict[str, float]:
+def measure(judge: StarterJudge, *, num_scenes: int = 100, seed: int = 0) -> dict[str, float]:
     """Return the accuracy on held-out scenes by kind of claim, over true and false claims alike."""
     images, facts = scene_pool(num_scenes, seed, split="heldout")
     rng = random.Random(seed)
@@ -211,7 +211,8 @@ def measure(judge: QwenJudge, *, num_scenes: int = 100, seed: int = 0) -> dict[s
             picture_of += [offset] * len(asked)
             truth += [claim.holds(scene) for claim in asked]
         questions = [claim.question for claim in claims]
-        said = judge.probabilities(list(images[index : index + 10]), questions, picture_of) > 0.5
+        p_yes = judge.probabilities(list(images[index : index + 10]), questions, picture_of)
+        said = torch.tensor(p_yes) > 0.5
         for claim, answer, true in zip(claims, said.tolist(), truth, strict=True):
             right[f"accuracy/{claim.kind}"].append(answer == true)
             right[f"accuracy/{'yes' if true else 'no'}"].append(answer == true)
@@ -228,7 +229,7 @@ def publish(work: Path, weights: Path) -> dict[str, float]:
         model.half().save_pretrained(out)
         tokenizer.save_pretrained(out)
         processor.save(out)
-        figures = measure(QwenJudge.load(out), num_scenes=300)
+        figures = measure(StarterJudge.load(out), num_scenes=300)
         (out / "metrics.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
     return figures
 

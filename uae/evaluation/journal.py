@@ -7,13 +7,15 @@ the same samples through a model together, and get the same numbers to the last 
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from rich.progress import track
 
 from uae.errors import EvaluationError
+from uae.evaluation.results import RESULTS, Result, read_result
 from uae.fingerprints import json_sha256
 
 Unit = TypeVar("Unit")
@@ -21,10 +23,11 @@ Row = dict[str, Any]
 DECIDES = "evaluation.json"
 
 
-class Shard(NamedTuple):
-    """Which batches this process works on: those whose number is `index` modulo `count`."""
+@dataclass(frozen=True)
+class Shard:
+    """Which batches this process works on: those whose position is `number` modulo `count`."""
 
-    index: int
+    number: int
     count: int
 
     @classmethod
@@ -34,10 +37,10 @@ class Shard(NamedTuple):
         Raises:
             EvaluationError: If it is anything else.
         """
-        index, _, count = text.partition("/")
-        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-            raise EvaluationError(f"shard {text!r}: give INDEX/COUNT, such as 0/4 to 3/4")
-        return cls(int(index), int(count))
+        number, _, count = text.partition("/")
+        if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+            raise EvaluationError(f"shard {text!r}: give NUMBER/COUNT, such as 0/4 to 3/4")
+        return cls(int(number), int(count))
 
 
 WHOLE = Shard(0, 1)
@@ -78,23 +81,32 @@ class Journal:
         journal._lock()
         return journal
 
+    def result(self) -> Result | None:
+        """Return the result, if this evaluation is done and every sample has its verdict."""
+        if not (self.out / RESULTS).is_file():
+            return None
+        result = read_result(self.out)
+        return result if result.key == self.key and result.complete else None
+
     def map(
         self,
         phase: str,
         units: Sequence[Unit],
-        work: Callable[[Sequence[Unit]], list[Row]],
+        work: Callable[[Sequence[Unit], list[Row]], list[Row]],
         *,
         batch_size: int,
+        after: str | None = None,
         show: bool = True,
     ) -> list[Row] | None:
-        """Return the rows of all units, in order, doing this shard's unfinished batches.
+        """Do this shard's unfinished batches, and return the rows of all units in order.
 
         Args:
             phase: Name of the work, such as "pictures".
             units: What there is to do; the same in every run and every shard.
-            work: Does one batch: as many rows as units, or more where `flat` makes sense to it.
-                Rows are JSON.
-            batch_size: Units in a batch.
+            work: Does one batch: takes units and their rows of the phase `after`, returns one
+                row of JSON for each unit.
+            batch_size: Units in a batch; one for all phases that build on each other.
+            after: An earlier phase whose rows the work needs.
             show: Whether a progress bar is drawn.
 
         Returns:
@@ -103,14 +115,14 @@ class Journal:
         folder = self._folder / phase
         folder.mkdir(parents=True, exist_ok=True)
         starts = range(0, len(units), batch_size)
-        mine = [
-            start
-            for number, start in enumerate(starts)
-            if number % self.shard.count == self.shard.index
-        ]
+        mine = starts[self.shard.number :: self.shard.count]
         left = [start for start in mine if not _path(folder, start).is_file()]
         for start in track(left, description=phase, disable=not show or not left, transient=True):
-            rows = work(units[start : start + batch_size])
+            batch = units[start : start + batch_size]
+            before = _read(_path(self._folder / after, start)) if after else []
+            rows = work(batch, before)
+            if len(rows) != len(batch):
+                raise ValueError(f"{phase}: {len(rows)} rows for {len(batch)} units")
             _write(_path(folder, start), json.dumps(rows, ensure_ascii=False, allow_nan=False))
         if not all(_path(folder, start).is_file() for start in starts):
             return None
@@ -118,29 +130,44 @@ class Journal:
 
     def once(self, name: str, work: Callable[[], Row]) -> Row:
         """Return what `work` made, now or before the interruption; every shard does it itself."""
-        path = self._folder / f"{name}-{self.shard.index}-of-{self.shard.count}.json"
+        path = self._folder / f"{name}-{self.shard.number}-of-{self.shard.count}.json"
         if not path.is_file():
             _write(path, json.dumps(work(), ensure_ascii=False, allow_nan=False))
         row: Row = json.loads(path.read_text(encoding="utf-8"))
         return row
 
-    def forget(self, phase: str, unwanted: Callable[[Row], bool]) -> int:
-        """Drop the batches that hold a row to be done again; return how many there were."""
-        paths = sorted((self._folder / phase).glob("*.json"))
-        dropped = [path for path in paths if any(map(unwanted, _read(path)))]
-        for path in dropped:
-            path.unlink()
-        return len(dropped)
+    def forget_failures(self) -> int:
+        """Drop every batch with a sample that is missing or could not be judged, in all phases.
+
+        Returns:
+            How many batches will be done again.
+        """
+        paths = sorted(self._folder.glob("*/*.json"))
+        failed = {
+            path.name
+            for path in paths
+            if any(row.get("state") in ("missing", "judge_error") for row in _read(path))
+        }
+        for path in paths:
+            if path.name in failed:
+                path.unlink()
+        return len(failed)
+
+    def close(self) -> None:
+        """Drop the batches once nothing can come back to them: all is judged, by one process."""
+        if self.shard == WHOLE and self.result() is not None:
+            for path in sorted(self._folder.glob("*/*.json")) + sorted(self._folder.glob("*.json")):
+                path.unlink()
 
     def _lock(self) -> None:
         """Hold the shard until the process ends, however it ends."""
-        path = self._folder / f".lock-{self.shard.index}-of-{self.shard.count}"
+        path = self._folder / f".lock-{self.shard.number}-of-{self.shard.count}"
         self._held = path.open("w")
         try:
             flock(self._held, LOCK_EX | LOCK_NB)
         except BlockingIOError as error:
             raise EvaluationError(
-                f"another process evaluates shard {self.shard.index}/{self.shard.count} in "
+                f"another process evaluates shard {self.shard.number}/{self.shard.count} in "
                 f"{self.out}: wait for it, or give another folder"
             ) from error
 

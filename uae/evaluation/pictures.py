@@ -1,5 +1,6 @@
 """Pictures as they are stored, 8-bit RGB. Scores are computed on these: files can be rescored."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,9 +34,11 @@ def to_images(pixels: Sequence[Pixels]) -> Tensor:
 
 
 def write_png(pixels: Pixels, path: Path) -> None:
-    """Write a picture, making its folder."""
+    """Write a picture, whole or not at all, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    partial = path.with_name(f".{path.name}.partial")
+    Image.fromarray(pixels).save(partial, format="PNG")
+    os.replace(partial, path)
 
 
 def read_png(path: Path) -> Pixels:

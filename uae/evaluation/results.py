@@ -7,7 +7,7 @@ was killed and went on leaves the same bytes as one that was not.
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from uae.errors import EvaluationError
 from uae.evaluation.bootstrap import Interval
 
-FORMAT = 2
+FORMAT: Literal[2] = 2
 RESULTS, SAMPLES = "results.json", "samples.parquet"
 
 State = Literal["scored", "wrong", "judge_error", "missing"]
@@ -55,7 +55,7 @@ class Result(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    format: Literal[2] = FORMAT
+    format: Literal[2] = 2
     benchmark: str  # module in uae.evaluation, such as "dpg_bench"
     protocol: str  # such as "dpg-bench/official"
     version: int  # of our implementation of the protocol; raised when a number may change

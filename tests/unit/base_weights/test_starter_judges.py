@@ -12,7 +12,7 @@ from uae.base_weights.variants import change_attributes
 from uae.data.starter.vocabulary import STARTER_WEIGHTS
 from uae.evaluation.dpg_bench.run import self_test
 from uae.evaluation.geneval.detector_loading import load_detector
-from uae.evaluation.judges.qwen import QwenJudge
+from uae.evaluation.judges.starter import StarterJudge
 from uae.evaluation.pictures import to_pixels
 from uae.evaluation.unified_bench.scorers import load_scorer_slot
 
@@ -61,7 +61,7 @@ def test_detector_finds_most_objects_and_little_else():
 
 
 def test_judge_answers_most_questions_rightly():
-    judge = QwenJudge.load(STARTER_WEIGHTS / "judge")
+    judge = StarterJudge.load(STARTER_WEIGHTS / "judge")
     scenes = heldout_scenes(16, seed=3)
     assert self_test(judge, scenes, seed=0, batch_size=64).accuracy > 0.85
 

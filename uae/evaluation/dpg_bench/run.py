@@ -27,7 +27,7 @@ from uae.evaluation.dpg_bench.rules import (
     lose_first_question,
     score_item,
 )
-from uae.evaluation.judges.qwen import Judge, QwenJudge
+from uae.evaluation.judges.starter import Judge, StarterJudge
 from uae.evaluation.pictures import Pixels, cut_grid, make_grid, read_png, write_png
 from uae.evaluation.results import generation_settings, write_results
 from uae.evaluation.self_test import SelfTest
@@ -66,7 +66,7 @@ def evaluate(recipe: Recipe, data: Path, model: Path, out: Path) -> dict[str, An
     num_known = max(settings.dpg_prompts, SELF_TEST_SCENES)
     scenes = [facts for _, facts in benchmark.scenes[:num_known]]
     with exact_numerics(recipe.models) as device:
-        judge = QwenJudge.load(weights_root(recipe.models.base) / "judge", device=device)
+        judge = StarterJudge.load(weights_root(recipe.models.base) / "judge", device=device)
         check = self_test(judge, scenes, seed=recipe.seed, batch_size=settings.batch_size)
         check.require(settings.min_self_test_accuracy)
         write_items(items, out / "prompts.csv")

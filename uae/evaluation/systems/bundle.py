@@ -1,126 +1,133 @@
-"""Systems under test: anything that writes captions and paints pictures from texts."""
+"""Our own auto-encoder as a system under test."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Any
 
 import torch
-from torch import Tensor
+from PIL import Image
 
+from uae.data.images import square_pixels
 from uae.evaluation.pictures import Pixels, to_images, to_pixels
+from uae.evaluation.systems.base import Capabilities, CaptionRequest, Failure, PictureRequest
 from uae.models.autoencoder import AutoEncoder
 from uae.models.bundle import bundle_sha
-from uae.recipe import EvaluationRecipe
+from uae.recipe import EvaluationRecipe, SamplerRecipe, UaeSystemRecipe
 from uae.seeds import make_generator
-
-Overlong = Literal["error", "truncate"]
-
-
-class System(Protocol):
-    """A unified model as the benchmarks see it."""
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """Kind and weights hash; stamped into results."""
-        ...
-
-    @property
-    def image_size(self) -> int:
-        """Side in pixels of the pictures that it paints."""
-        ...
-
-    def caption(self, images_BCHW: Tensor, *, seed: int) -> list[str]:
-        """Return one caption for each picture; `seed` matters only if captions are sampled."""
-        ...
-
-    def generate(
-        self, texts: Sequence[str], *, seeds: Sequence[int], overlong: Overlong = "error"
-    ) -> Tensor:
-        """Return pictures (B, 3, H, W) in [0, 1]; each depends on its own text and seed only."""
-        ...
 
 
 class BundleSystem:
-    """Our own auto-encoder, out of a bundle or an export, with a recipe's evaluation settings."""
+    """Our own auto-encoder, out of a bundle or an export."""
 
     def __init__(
-        self, model: AutoEncoder, settings: EvaluationRecipe, identity: dict[str, str]
+        self,
+        path: Path,
+        *,
+        name: str,
+        max_new_tokens: int,
+        temperature: float,
+        sampler: SamplerRecipe,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.model = model
-        self.settings = settings
-        self.identity = identity
+        self._path, self._device = path, device
+        self._max_new_tokens, self._temperature = max_new_tokens, temperature
+        self._sampler = sampler
+        self._model: AutoEncoder | None = None
+        self.identity = {"name": name, "kind": "uae", "sha256": bundle_sha(path)}
+        self.capabilities = Capabilities(captions=True, pictures=True)
 
     @classmethod
-    def load(
+    def of_run(
         cls, path: Path, settings: EvaluationRecipe, *, device: torch.device | str = "cpu"
-    ) -> Self:
-        """Read a model.
+    ) -> "BundleSystem":
+        """Return a run's model with its recipe's settings."""
+        return cls(
+            path,
+            name="UAE",
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            sampler=settings.sampler,
+            device=device,
+        )
+
+    @classmethod
+    def of_recipe(cls, recipe: UaeSystemRecipe, path: Path, device: torch.device) -> "BundleSystem":
+        """Return the system that a system file describes."""
+        return cls(
+            path,
+            name=recipe.name,
+            max_new_tokens=recipe.max_new_tokens,
+            temperature=recipe.temperature,
+            sampler=recipe.sampler,
+            device=device,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How it writes and paints."""
+        return {
+            "max_new_tokens": self._max_new_tokens,
+            "temperature": self._temperature,
+            "sampler": self._sampler.model_dump(),
+        }
+
+    @property
+    def model(self) -> AutoEncoder:
+        """The model, read at first use.
 
         Raises:
             ModelError: If the folder is no complete bundle.
         """
-        model = AutoEncoder.load(path, device=device)
-        return cls(model, settings, {"kind": "uae", "sha256": bundle_sha(path)})
-
-    @property
-    def image_size(self) -> int:
-        """Side in pixels of the pictures that it paints."""
-        return self.model.image_size
+        if self._model is None:
+            self._model = AutoEncoder.load(self._path, device=self._device)
+        return self._model
 
     @torch.inference_mode()
-    def caption(self, images_BCHW: Tensor, *, seed: int) -> list[str]:
-        """Return one caption for each picture."""
-        return self.model.caption(
-            images_BCHW,
-            max_new_tokens=self.settings.max_new_tokens,
-            temperature=self.settings.temperature,
-            generator=make_generator(seed, "captions"),
-        )
+    def caption(self, requests: Sequence[CaptionRequest]) -> list[str | Failure]:
+        """Return one caption for each picture, cropped to its central square and resized."""
+        if not requests:
+            return []
+        side = self.model.image_size
+        squares = [_square(request.picture, side) for request in requests]
+        captions: list[str | Failure] = [
+            *self.model.caption(
+                to_images(squares),
+                max_new_tokens=self._max_new_tokens,
+                temperature=self._temperature,
+                generator=make_generator(requests[0].seed, "captions"),
+            )
+        ]
+        return captions
 
     @torch.inference_mode()
-    def generate(
-        self, texts: Sequence[str], *, seeds: Sequence[int], overlong: Overlong = "error"
-    ) -> Tensor:
-        """Return pictures (B, 3, H, W) in [0, 1]; each starts from the noise of its own seed.
+    def generate(self, requests: Sequence[PictureRequest]) -> list[Pixels | Failure]:
+        """Return one picture for each text; each starts from the noise of its own seed.
 
         Raises:
             ModelError: If a text is longer than the condition and is not to be truncated.
+            EvaluationError: If a picture holds NaN or infinity.
         """
-        context_BTD = self.model.condition_from_captions(texts, overlong=overlong)
-        noises = [self.model.draw_noise(1, make_generator(seed, "noise")) for seed in seeds]
-        noise_BCHW = torch.cat(noises)
-        return self.model.generate_from_condition(context_BTD, noise_BCHW, self.settings.sampler)
+        if not requests:
+            return []
+        (overlong,) = {request.overlong for request in requests}
+        context_BTD = self.model.condition_from_captions(
+            [request.text for request in requests], overlong=overlong
+        )
+        noises = [
+            self.model.draw_noise(1, make_generator(request.seed, "noise")) for request in requests
+        ]
+        images_BCHW = self.model.generate_from_condition(
+            context_BTD, torch.cat(noises), self._sampler
+        )
+        return [*to_pixels(images_BCHW)]
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self._model = None
 
 
-def write_captions(
-    system: System, pictures: Sequence[Pixels], *, batch_size: int, seed: int
-) -> list[str]:
-    """Return a system's captions of pictures of one size, batch after batch."""
-    captions: list[str] = []
-    for start in range(0, len(pictures), batch_size):
-        images = to_images(pictures[start : start + batch_size])
-        captions += system.caption(images, seed=seed + start)
-    return captions
-
-
-def paint_pictures(
-    system: System,
-    texts: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    batch_size: int,
-    overlong: Overlong = "error",
-) -> list[Pixels]:
-    """Return a system's pictures for texts, batch after batch.
-
-    A benchmark's prompt that is too long is an error. A system's own caption may be truncated: what
-    it writes beyond its bottleneck is lost to it.
-
-    Raises:
-        EvaluationError: If a picture holds NaN or infinity.
-    """
-    pictures: list[Pixels] = []
-    for start in range(0, len(texts), batch_size):
-        part = slice(start, start + batch_size)
-        pictures += to_pixels(system.generate(texts[part], seeds=seeds[part], overlong=overlong))
-    return pictures
+def _square(picture: Pixels, side: int) -> Pixels:
+    if picture.shape[:2] == (side, side):
+        return picture
+    square_CHW = torch.from_numpy(square_pixels(Image.fromarray(picture), side))
+    return to_pixels(square_CHW[None])[0]

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from uae.errors import ModelError
-from uae.evaluation.judges.qwen import (
+from uae.evaluation.judges.starter import (
     IMAGE_TOKEN,
-    QwenJudge,
+    StarterJudge,
     answer_ids,
     answer_logits,
     build_questions,
@@ -18,7 +18,7 @@ PICTURE_OF = [0, 1, 0]
 
 @pytest.fixture(scope="module")
 def judge(weights):
-    return QwenJudge.load(weights / "judge")
+    return StarterJudge.load(weights / "judge")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_probability_is_of_yes_among_yes_and_no(judge, pictures):
         judge.tokenizer, judge.image_processor, pictures, QUESTIONS, PICTURE_OF
     )
     yes, no = answer_logits(judge.model, inputs)[:, judge.yes_no].exp().unbind(dim=1)
-    torch.testing.assert_close(p_yes, yes / (yes + no), atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.tensor(p_yes), yes / (yes + no), atol=1e-6, rtol=0)
 
 
 def test_the_answer_depends_on_the_picture(judge, pictures):
@@ -92,4 +92,4 @@ def test_a_tokenizer_without_whole_answers_is_refused():
 
 def test_absent_judge_is_named(tmp_path):
     with pytest.raises(ModelError, match="no judge"):
-        QwenJudge.load(tmp_path)
+        StarterJudge.load(tmp_path)

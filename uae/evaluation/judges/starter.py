@@ -6,14 +6,15 @@ that it was not taught. Shape letters: Q questions, T tokens, V vocabulary.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
-from uae.errors import ModelError
+from uae.errors import EvaluationError, ModelError
+from uae.evaluation.judges.base import JudgeError
 from uae.evaluation.judges.files import check_judge
 from uae.evaluation.pictures import Pixels, to_images
 from uae.models.bundle import bundle_sha, load_transformers, loading
@@ -21,21 +22,6 @@ from uae.models.image_processor import ImageProcessor
 
 INSTRUCTION = "Answer with yes or no."
 IMAGE_TOKEN = "<|image_pad|>"
-
-
-class Judge(Protocol):
-    """Answers yes/no questions about pictures."""
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """What answers: stamped into results; results of different judges are never compared."""
-        ...
-
-    def probabilities(
-        self, pictures: Sequence[Pixels], questions: Sequence[str], picture_of: Sequence[int]
-    ) -> Tensor:
-        """Return p(yes) / (p(yes) + p(no)) as (Q,); question q is about `picture_of[q]`."""
-        ...
 
 
 class JudgeInputs(NamedTuple):
@@ -125,7 +111,7 @@ def answer_logits(model: Qwen2_5_VLForConditionalGeneration, inputs: JudgeInputs
     return logits_QV
 
 
-class QwenJudge:
+class StarterJudge:
     """A judge stored like a bundle's encoder: Qwen2.5-VL, tokenizer and image processor."""
 
     def __init__(
@@ -142,7 +128,7 @@ class QwenJudge:
         self.yes_no = list(answer_ids(tokenizer))
 
     @classmethod
-    def load(cls, folder: Path, *, device: torch.device | str = "cpu") -> "QwenJudge":
+    def load(cls, folder: Path, *, device: torch.device | str = "cpu") -> "StarterJudge":
         """Read a judge.
 
         Raises:
@@ -159,10 +145,17 @@ class QwenJudge:
     @torch.inference_mode()
     def probabilities(
         self, pictures: Sequence[Pixels], questions: Sequence[str], picture_of: Sequence[int]
-    ) -> Tensor:
-        """Return p(yes) / (p(yes) + p(no)) as (Q,); question q is about `picture_of[q]`."""
+    ) -> list[float | JudgeError]:
+        """Return p(yes) / (p(yes) + p(no)); question q is about `picture_of[q]`.
+
+        Raises:
+            EvaluationError: If a probability is not finite: that is never a "no".
+        """
         inputs = build_questions(
             self.tokenizer, self.image_processor, pictures, questions, picture_of
         )
         inputs = JudgeInputs(*(part.to(self.model.device) for part in inputs))
-        return answer_logits(self.model, inputs)[:, self.yes_no].softmax(dim=-1)[:, 0].cpu()
+        p_yes_Q = answer_logits(self.model, inputs)[:, self.yes_no].softmax(dim=-1)[:, 0]
+        if not torch.isfinite(p_yes_Q).all():
+            raise EvaluationError("the judge's probabilities hold NaN: its weights are broken")
+        return [*p_yes_Q.tolist()]
