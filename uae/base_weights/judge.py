@@ -1,11 +1,11 @@
 """The starter judge: a small Qwen2.5-VL that answers yes or no, trained on claims about scenes.
 
-Questions come from `uae.evaluation.claims` and are put through `uae.evaluation.judges.starter`,
-so that the judge is asked in evaluation what it was taught here, in the same form. Half of the
-answers are yes. Of the false claims, half say something wrong about a class that is there, half are true of
+Questions come from `uae.evaluation.claims` and are put through `uae.evaluation.judges.starter`, so
+that the judge is asked in evaluation what it was taught here, in the same form. Half of the answers
+are yes. Of the false claims, half say something wrong about a class that is there, half are true of
 another scene. It starts from the captioner as it was before it learnt to be terse: that one sees
-everything, so its vision tower stays frozen and only the answering is learnt, helped by a head
-that is thrown away afterwards (`claim_subjects`).
+everything, so its vision tower stays frozen and only the answering is learnt, helped by a head that
+is thrown away afterwards (`claim_subjects`).
 """
 
 import json
