@@ -22,7 +22,7 @@ _REPEATS = 3
 @torch.no_grad()
 def measure(recipe: Recipe, data: Path, model: Path) -> Iterator[Measurement]:
     """Time the samplers with the recipe's settings, and the frozen parts on Stage 1's batch."""
-    with exact_numerics(recipe.models) as device:
+    with exact_numerics(recipe.models.num_threads) as device:
         auto_encoder = AutoEncoder.load(model, device=device)
         dataset = load_dataset(data / "train")
         size = recipe.data.image_size

@@ -51,6 +51,7 @@ def _uae(
     data: str = "starter",
     data_revision: str = "",
     base_model: str = "",
+    evaluation: dict = {},  # noqa: B006
     seed: int = -1,
     run_id: str = "",
     endpoint: str = "http://seaweedfs.kubeflow:8333",
@@ -69,6 +70,7 @@ def _uae(
         data_revision: Name of the data's state, by which results are found again; empty computes
             one from what the source lists.
         base_model: Replaces the recipe's base weights; empty keeps them.
+        evaluation: Replaces keys of the recipe's section: prompt files, judges, sample counts.
         seed: Replaces the recipe's seed; negative keeps it.
         run_id: Name of the run; the name of an earlier one resumes it. Empty takes a new one.
         endpoint: Address of the S3 store.
@@ -83,7 +85,8 @@ def _uae(
     reported = platform.exit_handler(report_run(**where, ui_url=ui_url))
     with dsl.ExitHandler(reported, name="train and evaluate"):
         chosen = {"recipe": recipe, "data": data, "seed": seed, "base_model": base_model}
-        started = platform.control(start_run(**chosen, **where, data_revision=data_revision))
+        chosen |= {"data_revision": data_revision, "evaluation": evaluation}
+        started = platform.control(start_run(**chosen, **where))
         nodes = {"tolerations": tolerations, "node_selector": node_selector}
         _loop(
             Steps(platform, started.outputs, data, nodes),

@@ -5,16 +5,16 @@ import random
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
 from PIL import Image, ImageFilter
-from pyarrow import parquet
 
 from uae.data.facts import SceneFacts
 from uae.data.starter.attributes import attribute_precision, attribute_recall, text_fidelity
 from uae.data.starter.captions import complete_caption, terse_caption
 from uae.data.starter.scenes import draw_scene, sample_facts
 from uae.data.words import count_words
+from uae.evaluation.results import Part, PromptSet, Result, Sample, write_results
 from uae.export.gate import Check, Decision
 from uae.export.run_folder import BENCH_STEPS, KNOWN_STEPS, TRAINED_STAGES
 from uae.recipe_files import dump_recipe, load_recipe
@@ -54,27 +54,56 @@ def write_bench(folder: Path, stage: int, num_samples: int = 16) -> Path:
     """Write a Unified-Bench result; later stages say more and draw sharper."""
     rng = random.Random(7)
     rows = [_sample(folder, rng, index, stage) for index in range(num_samples)]
-    parquet.write_table(pa.Table.from_pylist(rows), folder / "samples.parquet")
-    known = [row["text_fidelity"] for row in rows if row["text_fidelity"] is not None]
-    means = {slot: _mean(row[f"slots/{slot}"] for row in rows) for slot in SLOTS}
+    means = {slot: _mean(row.evidence["scores"][slot] for row in rows) for slot in SLOTS}
     overall = _mean(means.values())
-    write_json(folder / "results.json", {
-        "protocol": "unified-bench", "version": 1, "overall": overall,
-        "interval": [overall - 1.1, overall + 1.2],
-        "slots": {
-            slot: {"score": means[slot], "scorer": scorer,
-                   "interval": [means[slot] - 1.5, means[slot] + 1.4]}
-            for slot, scorer in SLOTS.items()
+    measured = {
+        name: [row.model_extra[name] for row in rows if row.model_extra[name] is not None]
+        for name in ("caption_words", "attribute_recall", "attribute_precision", "text_fidelity")
+    } | {"repetition": [0.01 * stage]}
+    result = example_result(
+        benchmark="unified_bench", protocol="unified-bench", unit="points", score=overall,
+        interval=(overall - 1.1, overall + 1.2), num_samples=num_samples,
+        parts={
+            slot: Part(score=mean, interval=(mean - 1.5, mean + 1.4), num_samples=num_samples)
+            for slot, mean in means.items()
         },
-        "caption_words": _mean(count_words(row["caption"]) for row in rows),
-        "attribute_recall": _mean(row["attribute_recall"] for row in rows),
-        "attribute_precision": _mean(row["attribute_precision"] for row in rows),
-        "text_fidelity": _mean(known) if known else None,
-        "repetition": 0.01 * stage, "num_samples": num_samples,
-        "judges": {slot: {"sha256": scorer} for slot, scorer in SLOTS.items()},
-        "prompts": {"data_revision": "r1"}, "settings": {"seed": 0, "temperature": 0.0},
-    })  # fmt: skip
+        metrics={
+            name: Part(score=_mean(values) if values else None, num_samples=len(values))
+            for name, values in measured.items()
+        },
+        judges={slot: {"sha256": scorer, "scorer": scorer} for slot, scorer in SLOTS.items()},
+        generation={"temperature": 0.0},
+    )  # fmt: skip
+    write_results(folder, result, rows)
     return folder
+
+
+def example_result(*, num_samples: int, **values: Any) -> Result:
+    """Return a result that is complete; keywords say what it holds."""
+    plain = {
+        "version": 2, "bounds": None, "num_samples": num_samples,
+        "states": {"scored": num_samples, "wrong": 0, "judge_error": 0, "missing": 0},
+        "parts": {}, "metrics": {}, "judges": {}, "generation": {}, "settings": {"seed": 0},
+        "prompts": PromptSet(name="heldout", source="data", sha256="1" * 64, count=num_samples),
+        "system": {"name": "UAE", "kind": "uae", "sha256": "2" * 64}, "self_test": None,
+        "key": "3" * 64,
+    }  # fmt: skip
+    return Result.model_validate(plain | values)
+
+
+def task_result(benchmark: str) -> dict[str, Any]:
+    """Return the results.json of GenEval or DPG-Bench."""
+    tasks = {"single_object": 0.95, "two_object": 0.71, "counting": 0.42, "colors": 0.88}
+    result = example_result(
+        benchmark=benchmark, protocol=benchmark, unit="share", score=0.74, interval=(0.69, 0.78),
+        num_samples=48, prompts=PromptSet(name="scenes", source="starter", sha256="1", count=48),
+        parts={name: Part(score=score, num_samples=12) for name, score in tasks.items()},
+        classification={"colors": {"confusion": {"categories": SEEN, "matrix": [
+            [7 * (row == column) + (row < column) for column in range(len(SEEN))]
+            for row in range(len(SEEN))
+        ]}}},
+    )  # fmt: skip
+    return result.model_dump(mode="json")
 
 
 def write_json(path: Path, value: object) -> None:
@@ -82,7 +111,7 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
-def _sample(folder: Path, rng: random.Random, index: int, stage: int) -> dict[str, object]:
+def _sample(folder: Path, rng: random.Random, index: int, stage: int) -> Sample:
     facts = sample_facts(rng)
     terse = terse_caption(facts, rng)
     caption = (terse, terse, complete_caption(facts), complete_caption(facts))[stage]
@@ -95,16 +124,21 @@ def _sample(folder: Path, rng: random.Random, index: int, stage: int) -> dict[st
     _save(blurred, folder / "images" / "reconstruction" / f"scene-{index:03d}.png")
     base = 70 + 4 * stage + 6 * random.Random(10 * index + stage).random()
     scores = {slot: base + 3 * number for number, slot in enumerate(SLOTS)}
-    return {
-        "image_id": f"scene-{index:03d}", "state": "scored", "caption": caption, "seed": index,
-        "original": f"images/original/scene-{index:03d}.png",
-        "reconstruction": f"images/reconstruction/scene-{index:03d}.png",
+    return Sample.model_validate({
+        "sample_id": f"scene-{index:03d}", "part": "", "state": "scored", "reason": "",
+        "score": _mean(scores.values()), "prompt": "", "caption": caption, "seed": index,
+        "images": {
+            "original": f"images/original/scene-{index:03d}.png",
+            "reconstruction": f"images/reconstruction/scene-{index:03d}.png",
+        },
+        "evidence": {"scores": scores, "facts": facts.to_json()},
         "overall": _mean(scores.values()),
         **{f"slots/{slot}": score for slot, score in scores.items()},
+        "caption_words": float(count_words(caption)),
         "attribute_recall": attribute_recall(caption, facts),
         "attribute_precision": attribute_precision(caption, facts),
-        "text_fidelity": text_fidelity(caption, facts), "facts": json.dumps(facts.to_json()),
-    }  # fmt: skip
+        "text_fidelity": text_fidelity(caption, facts),
+    })  # fmt: skip
 
 
 def _write_record(folder: Path, step: str, clock: datetime, *, failed: bool = False) -> datetime:
@@ -131,16 +165,7 @@ def _write_artifacts(folder: Path, step: str, num_samples: int) -> None:
     elif step in BENCH_STEPS:
         write_bench(place / "results", BENCH_STEPS.index(step), num_samples)
     elif step in ("evaluate_geneval", "evaluate_dpg_bench"):
-        tasks = {"single_object": 0.95, "two_object": 0.71, "counting": 0.42, "colors": 0.88}
-        write_json(place / "results" / "results.json", {
-            "protocol": step.removeprefix("evaluate_"), "version": 1, "score": 0.74,
-            "interval": [0.69, 0.78], "tasks": tasks,
-            "prompts": {"source": "starter", "count": 48},
-            "classification": {"colors": {"confusion": {"categories": SEEN, "matrix": [
-                [7 * (row == column) + (row < column) for column in range(len(SEEN))]
-                for row in range(len(SEEN))
-            ]}}},
-        })  # fmt: skip
+        write_json(place / "results" / "results.json", task_result(step.removeprefix("evaluate_")))
     elif step == "gate":
         checks = (Check(True, "overall 81.22, required 0.00"), Check(True, "text fidelity kept"))
         Decision(checks).write(place / "decision")

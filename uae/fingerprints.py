@@ -15,10 +15,15 @@ def file_sha256(path: Path) -> str:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Return one hash over the relative names and contents of all files below a folder."""
+    """Return one hash over the relative names and contents of all files below a folder.
+
+    Hidden files and folders do not count: tools that download weights keep time stamps there.
+    """
     total = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        total.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())
+        name = path.relative_to(folder)
+        if not any(part.startswith(".") for part in name.parts):
+            total.update(f"{name.as_posix()}\0{file_sha256(path)}\n".encode())
     return total.hexdigest()
 
 

@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from uae.errors import RecipeError
-from uae.recipe import Recipe, Strict
+from uae.recipe import Recipe, Strict, SuiteRecipe, SystemRecipe
+from uae.recipe.pairwise import PairwiseRecipe
 from uae.strict_yaml import read_yaml, write_yaml
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
+SUITES_FOLDER = RECIPES_FOLDER / "suites"
+SYSTEMS_FOLDER = RECIPES_FOLDER / "systems"
+PAIRWISE_FOLDER = RECIPES_FOLDER / "pairwise"
 
 
 def parse_recipe(text: str, *, source: str = "recipe") -> Recipe:
@@ -21,6 +25,12 @@ def parse_recipe(text: str, *, source: str = "recipe") -> Recipe:
         RecipeError: Naming every wrong key with its value and what is allowed, or every key that
             stands twice, with its line.
     """
+    recipe: Recipe = _parse(Recipe, text, source)
+    return recipe
+
+
+def _parse(kind: Any, text: str, source: str) -> Any:
+    """Read a section, or one of several that may stand there, from YAML text."""
     try:
         values = read_yaml(text)
     except yaml.YAMLError as error:
@@ -28,9 +38,10 @@ def parse_recipe(text: str, *, source: str = "recipe") -> Recipe:
     if not isinstance(values, dict):
         raise RecipeError(f"{source} must be a mapping of sections, got {type(values).__name__}")
     try:
-        return Recipe.model_validate(values)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        lines = [_explain(dict(fault)) for fault in error.errors() if not _is_moot(dict(fault))]
+        faults = [dict(fault) for fault in error.errors()]
+        lines = [_explain(fault, kind) for fault in faults if not _is_moot(fault)]
         raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(lines)) from error
 
 
@@ -40,18 +51,56 @@ def load_recipe(name_or_path: str) -> Recipe:
     Raises:
         RecipeError: If there is no such recipe, naming those that exist.
     """
+    text = _find("recipe", RECIPES_FOLDER, name_or_path).read_text(encoding="utf-8")
+    return parse_recipe(text, source=name_or_path)
+
+
+def load_suite(name_or_path: str) -> SuiteRecipe:
+    """Read a suite of benchmarks: a shipped one by name, or a YAML file by path.
+
+    Raises:
+        RecipeError: If there is no such suite, or naming every wrong key.
+    """
+    text = _find("suite", SUITES_FOLDER, name_or_path).read_text(encoding="utf-8")
+    suite: SuiteRecipe = _parse(SuiteRecipe, text, name_or_path)
+    return suite
+
+
+def load_pairwise(name_or_path: str) -> PairwiseRecipe:
+    """Read which judges compare captions: a shipped example by name, or a YAML file by path.
+
+    Raises:
+        RecipeError: If there is no such file, or naming every wrong key.
+    """
+    text = _find("file of judges", PAIRWISE_FOLDER, name_or_path).read_text(encoding="utf-8")
+    pairwise: PairwiseRecipe = _parse(PairwiseRecipe, text, name_or_path)
+    return pairwise
+
+
+def load_system_recipe(name_or_path: str) -> SystemRecipe:
+    """Read which system is under test: a shipped example by name, or a YAML file by path.
+
+    Raises:
+        RecipeError: If there is no such system, or naming every wrong key.
+    """
+    text = _find("system", SYSTEMS_FOLDER, name_or_path).read_text(encoding="utf-8")
+    system: SystemRecipe = _parse(SystemRecipe, text, name_or_path)
+    return system
+
+
+def _find(kind: str, folder: Path, name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.suffix not in {".yaml", ".yml"}:
-        path = RECIPES_FOLDER / f"{name_or_path}.yaml"
+        path = folder / f"{name_or_path}.yaml"
     if not path.is_file():
-        known = ", ".join(recipe_names())
-        raise RecipeError(f"no recipe {name_or_path!r}: give a .yaml file or one of {known}")
-    return parse_recipe(path.read_text(encoding="utf-8"), source=str(name_or_path))
+        known = ", ".join(recipe_names(folder))
+        raise RecipeError(f"no {kind} {name_or_path!r}: give a .yaml file or one of {known}")
+    return path
 
 
-def recipe_names() -> list[str]:
-    """Return the names of the shipped recipes."""
-    return sorted(path.stem for path in RECIPES_FOLDER.glob("*.yaml"))
+def recipe_names(folder: Path = RECIPES_FOLDER) -> list[str]:
+    """Return the names of the shipped recipes, or of those in another folder."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -65,9 +114,9 @@ def _is_moot(fault: dict[str, Any]) -> bool:
     return isinstance(fault["input"], dict) and bool(loc) and str(loc[-1]).startswith("literal[")
 
 
-def _explain(fault: dict[str, Any]) -> str:
+def _explain(fault: dict[str, Any], whole: Any) -> str:
     is_unknown = fault["type"] == "extra_forbidden"
-    keys, sections = _place(fault["loc"][:-1] if is_unknown else fault["loc"])
+    keys, sections = _place(fault["loc"][:-1] if is_unknown else fault["loc"], whole)
     keys += [str(fault["loc"][-1])] if is_unknown else []
     key = ".".join(keys) or "(whole recipe)"
     known = ", ".join(name for section in sections[:1] for name in section.model_fields)
@@ -82,7 +131,7 @@ def _explain(fault: dict[str, Any]) -> str:
     return f"  {key}: {fault['msg'].removeprefix('Value error, ')}{shown}"
 
 
-def _place(loc: Sequence[int | str]) -> tuple[list[str], list[type[Strict]]]:
+def _place(loc: Sequence[int | str], whole: Any) -> tuple[list[str], list[type[Strict]]]:
     """Follow pydantic's path of a fault through the recipe.
 
     Returns:
@@ -90,7 +139,7 @@ def _place(loc: Sequence[int | str]) -> tuple[list[str], list[type[Strict]]]:
         there; and the sections that may.
     """
     keys: list[str] = []
-    sections: list[type[Strict]] = [Recipe]
+    sections = _sections(whole)
     for part in loc:
         inside = [s.model_fields[part] for s in sections if part in s.model_fields]
         if sections and not inside:

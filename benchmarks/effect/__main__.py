@@ -6,7 +6,6 @@ an interruption the same command goes on.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from benchmarks.effect.scenes import find_scenes, prepare_scenes
 from benchmarks.effect.table import Effect, find_effect, write_json, write_markdown
 from benchmarks.effect.workers import make_pieces
 from uae.errors import UaeError
-from uae.evaluation.results import check_comparable
+from uae.evaluation.results import check_comparable, read_result
 from uae.recipe import Recipe
 from uae.recipe_files import load_recipe
 
@@ -85,7 +84,7 @@ def _arms(text: str) -> tuple[str, ...]:
 
 def _run(options: argparse.Namespace) -> None:
     values = load_recipe(options.recipe).model_dump(mode="json")
-    values["evaluation"]["num_samples"] = options.scenes
+    values["evaluation"]["unified_bench"]["num_samples"] = options.scenes
     jobs = options.jobs or values["models"]["num_threads"]
     values["models"]["num_threads"] = max(1, values["models"]["num_threads"] // jobs)
     recipe = Recipe.model_validate(values)
@@ -143,10 +142,7 @@ def _find_effect(options: argparse.Namespace, recipe: Recipe, plan: Plan, root: 
 
 
 def _check_same_judges(plan: Plan, root: Path) -> None:
-    results = [
-        json.loads((root / bench.name / "results.json").read_text(encoding="utf-8"))
-        for bench in plan.benches.values()
-    ]
+    results = [read_result(root / bench.name) for bench in plan.benches.values()]
     for other in results[1:]:
         check_comparable(results[0], other)
 

@@ -77,7 +77,7 @@ def read_judged(bench: Path, heldout_slots: Collection[str]) -> Judged:
     heldout = [measures[f"slots/{slot}"] for slot in heldout_slots]
     if heldout:
         measures[HELDOUT] = np.mean(heldout, axis=0)
-    return Judged(tuple(columns["image_id"]), measures)
+    return Judged(tuple(columns["sample_id"]), measures)
 
 
 def measure_names(judged: Judged) -> list[str]:

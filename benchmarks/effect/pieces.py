@@ -20,7 +20,7 @@ from typing import Any
 import uae
 from benchmarks.effect.arms import ARMS, STAGE_1, Point, recipe_for
 from benchmarks.effect.scenes import Scenes
-from uae.evaluation.unified_bench import run as unified_bench
+from uae.evaluation.of_run import evaluate
 from uae.fingerprints import json_sha256
 from uae.launch.lock import run_lock
 from uae.models.bundle import bundle_sha, resolve_base, weights_root
@@ -157,8 +157,10 @@ def _train(piece: Piece, model: Path, scenes: Scenes, folder: Path) -> dict[str,
 
 
 def _judge(piece: Piece, model: Path, scenes: Scenes, folder: Path) -> dict[str, float]:
-    results = unified_bench.evaluate(piece.recipe, scenes.folder, model, folder)
-    return {"overall": results["overall"]}
+    result = evaluate("unified_bench", piece.recipe, scenes.folder, model, folder)
+    if result.score is None:
+        raise RuntimeError(f"{piece.label}: not every picture has a score: {result.states}")
+    return {"overall": result.score}
 
 
 def _write_record(folder: Path, piece: Piece, seconds: float, summary: dict[str, float]) -> None:
@@ -207,5 +209,6 @@ def estimate_seconds(piece: Piece, finished: Mapping[str, dict[str, Any]]) -> fl
     if like:
         return sum(like) / len(like)
     section = piece.decisive["section"]
-    count = section["num_samples"] if piece.kind == BENCH else section["num_updates"]
+    is_bench = piece.kind == BENCH
+    count = section["unified_bench"]["num_samples"] if is_bench else section["num_updates"]
     return float(_START_SECONDS + _SECONDS[piece.kind] * count)

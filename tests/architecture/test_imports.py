@@ -18,7 +18,7 @@ LAYERS = (  # a package imports only from layers above its own line
     {"base_weights", "inference"},
     {"records"},
     {"export"},
-    {"report"},
+    {"report", "leaderboard"},
     {"launch"},
     {"commands"},
     {"cli"},
@@ -32,7 +32,7 @@ TORCH_FREE = (
     "uae.errors", "uae.seeds", "uae.fingerprints", "uae.replacement", "uae.recipe",
     "uae.recipe_files", "uae.cli", "uae.commands",
     "uae.records", "uae.store", "uae.data", "uae.report", "uae.export", "uae.launch",
-    "uae.evaluation.bootstrap",
+    "uae.evaluation.bootstrap", "uae.leaderboard",
 )  # fmt: skip
 CLUSTER_LIBRARIES = {"kfp", "kubernetes", "kubeflow"}
 

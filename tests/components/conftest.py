@@ -75,6 +75,7 @@ class Steps:
     def start(self, run_id: str, recipe: str, data: str, seed: int = -1) -> Any:
         """Return what `start_run` hands to the other steps."""
         chosen = {"recipe": recipe, "data": data, "data_revision": "", "base_model": ""}
+        chosen |= {"evaluation": {}}
         outputs = self.outputs(f"start_run-{run_id}", metrics=dsl.Metrics)
         where = self.where | {"run_id": run_id}
         return start_run.python_func(**chosen, seed=seed, **where, **outputs)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
 
 COVERAGE = 0.95
 
@@ -113,6 +112,8 @@ def random_effects_interval(values_SN: ArrayLike) -> Interval | None:
     if total == 0:
         return Interval(mean, mean)
     freedom = total**2 / (seeds**2 / (num_seeds - 1) + samples**2 / (num_samples - 1))
+    from scipy.stats import t as student  # late: it takes longer than all the rest
+
     half = float(student.ppf((1 + COVERAGE) / 2, freedom)) * total**0.5
     return Interval(mean - half, mean + half)
 

@@ -136,23 +136,6 @@ class Journal:
         row: Row = json.loads(path.read_text(encoding="utf-8"))
         return row
 
-    def forget_failures(self) -> int:
-        """Drop every batch with a sample that is missing or could not be judged, in all phases.
-
-        Returns:
-            How many batches will be done again.
-        """
-        paths = sorted(self._folder.glob("*/*.json"))
-        failed = {
-            path.name
-            for path in paths
-            if any(row.get("state") in ("missing", "judge_error") for row in _read(path))
-        }
-        for path in paths:
-            if path.name in failed:
-                path.unlink()
-        return len(failed)
-
     def close(self) -> None:
         """Drop the batches once nothing can come back to them: all is judged, by one process."""
         if self.shard == WHOLE and self.result() is not None:
@@ -170,6 +153,27 @@ class Journal:
                 f"another process evaluates shard {self.shard.number}/{self.shard.count} in "
                 f"{self.out}: wait for it, or give another folder"
             ) from error
+
+
+def forget_failures(out: Path) -> int:
+    """Drop every batch with a sample that is missing or could not be judged, in all phases.
+
+    Args:
+        out: Folder of an evaluation.
+
+    Returns:
+        How many batches will be done again.
+    """
+    paths = sorted((out / "journal").glob("*/*.json"))
+    failed = {
+        path.name
+        for path in paths
+        if any(row.get("state") in ("missing", "judge_error") for row in _read(path))
+    }
+    for path in paths:
+        if path.name in failed:
+            path.unlink()
+    return len(failed)
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:

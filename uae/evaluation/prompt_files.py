@@ -18,7 +18,7 @@ class PromptText(NamedTuple):
     """The text of a prompt file: no byte-order mark, and line ends as \\n."""
 
     text: str
-    source: str  # as the recipe names it
+    source: str  # as the recipe names it, without what may sign an address
     sha256: str  # of the bytes that came
 
 
@@ -37,16 +37,23 @@ def read_prompt_file(file: PromptFile, *, endpoint: str | None = None) -> Prompt
     sha256 = hashlib.sha256(content).hexdigest()
     if file.sha256 not in (None, sha256):
         raise EvaluationError(
-            f"{file.source} has sha256 {sha256}, the recipe asks for {file.sha256}: another "
+            f"{_shown(file.source)} has sha256 {sha256}, the recipe asks for {file.sha256}: another "
             f"version of the prompts; correct the recipe if that is meant"
         )
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        raise EvaluationError(f"{file.source} is not UTF-8 text: {error}") from error
+        raise EvaluationError(f"{_shown(file.source)} is not UTF-8 text: {error}") from error
     if not text.strip():
-        raise EvaluationError(f"{file.source} is empty: give a file with prompts")
-    return PromptText(text, file.source, sha256)
+        raise EvaluationError(f"{_shown(file.source)} is empty: give a file with prompts")
+    return PromptText(text, _shown(file.source), sha256)
+
+
+def _shown(source: str) -> str:
+    if not source.startswith(("https://", "http://")):
+        return source
+    address = urllib3.util.parse_url(source)
+    return address._replace(auth=None, query=None, fragment=None).url
 
 
 def _fetch(source: str, endpoint: str | None) -> bytes:
@@ -64,6 +71,7 @@ def _fetch(source: str, endpoint: str | None) -> bytes:
 
 
 def _download(address: str) -> bytes:
+    shown = _shown(address)
     retries = urllib3.Retry(3, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504))
     try:
         with urllib3.PoolManager(timeout=TIMEOUT, retries=retries) as pool:
@@ -71,13 +79,13 @@ def _download(address: str) -> bytes:
             content: bytes = response.read(MAX_BYTES + 1)
             response.release_conn()
     except urllib3.exceptions.HTTPError as error:
-        raise EvaluationError(f"cannot read {address}: {error}") from error
+        raise EvaluationError(f"cannot read {shown}: {type(error).__name__}") from error
     if response.status != 200:
-        raise EvaluationError(f"cannot read {address}: the server answers {response.status}")
+        raise EvaluationError(f"cannot read {shown}: the server answers {response.status}")
     if len(content) > MAX_BYTES:
-        raise EvaluationError(f"{address} is larger than {MAX_BYTES} bytes: no prompt file")
+        raise EvaluationError(f"{shown} is larger than {MAX_BYTES} bytes: no prompt file")
     if content.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         raise EvaluationError(
-            f"{address} is a web page: give the address of the file itself (on GitHub, the raw one)"
+            f"{shown} is a web page: give the address of the file itself (on GitHub, the raw one)"
         )
     return content

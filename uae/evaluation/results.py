@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import pyarrow
-import pyarrow.parquet
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from uae.errors import EvaluationError
@@ -121,6 +119,9 @@ def write_results(out: Path, result: Result, samples: Sequence[Sample]) -> Resul
     rows = [sample.model_dump() for sample in samples]
     for row in rows:
         row |= {name: json.dumps(row[name], ensure_ascii=False) for name in _JSON_COLUMNS}
+    import pyarrow  # late: who only reads scores does without
+    import pyarrow.parquet
+
     partial = out / f".{SAMPLES}.partial"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), partial)
     os.replace(partial, out / SAMPLES)
@@ -152,6 +153,8 @@ def read_samples(folder: Path) -> list[Sample]:
     Raises:
         EvaluationError: If it is missing or not of this schema.
     """
+    import pyarrow.parquet
+
     path = folder / SAMPLES
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()

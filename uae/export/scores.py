@@ -5,18 +5,21 @@ Scores of Unified-Bench are points, 0 to 100. Everything else is a share, 0 to 1
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from uae.errors import DataError
+from uae.errors import DataError, EvaluationError
+from uae.evaluation.results import Result, read_result
 from uae.recipe import scorer_name
 
 Interval = tuple[float, float]
 Scores = TypeVar("Scores", bound=BaseModel)
+CAPTION_MEASURES = (
+    "caption_words", "attribute_recall", "attribute_precision", "text_fidelity", "repetition",
+)  # fmt: skip
 
 
 class SlotScore(BaseModel):
@@ -108,25 +111,70 @@ def read_unified_bench(folder: Path) -> UnifiedBenchScores:
     """Read `results.json` of Unified-Bench.
 
     Raises:
-        DataError: If it is missing, or a field is missing or of the wrong type.
+        DataError: If it is missing, of another benchmark, or samples have no verdict.
     """
-    return _read(folder, UnifiedBenchScores)
+    result = _read(folder, "unified_bench")
+    measured = {name: part.score for name, part in result.metrics.items()}
+    return _checked(
+        folder,
+        UnifiedBenchScores,
+        protocol=result.protocol,
+        version=result.version,
+        overall=result.score,
+        interval=result.interval,
+        slots={
+            name: {
+                "score": part.score,
+                "interval": part.interval,
+                "scorer": result.judges[name]["scorer"],
+            }
+            for name, part in result.parts.items()
+        },
+        **{name: measured.get(name) for name in CAPTION_MEASURES},
+        num_samples=result.num_samples,
+        judges=result.judges,
+        prompts={"name": result.prompts.name, "sha256": result.prompts.sha256},
+        settings={**result.generation, **result.settings},
+    )
 
 
 def read_task_scores(folder: Path) -> TaskScores:
     """Read `results.json` of GenEval or DPG-Bench.
 
     Raises:
-        DataError: If it is missing, or a field is missing or of the wrong type.
+        DataError: If it is missing, or samples have no verdict.
     """
-    return _read(folder, TaskScores)
+    result = _read(folder)
+    return _checked(
+        folder,
+        TaskScores,
+        protocol=result.protocol,
+        version=result.version,
+        score=result.score,
+        interval=result.interval,
+        tasks={name: part.score for name, part in result.parts.items()},
+        prompts={"source": result.prompts.source, "count": result.prompts.count},
+        classification=result.classification,
+    )
 
 
-def _read(folder: Path, model: type[Scores]) -> Scores:
-    path = folder / "results.json"
-    if not path.is_file():
-        raise DataError(f"no evaluation results at {path}: run the evaluation first")
+def _read(folder: Path, benchmark: str | None = None) -> Result:
     try:
-        return model.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not a valid {model.__name__}: {error}") from error
+        result = read_result(folder)
+    except EvaluationError as error:
+        raise DataError(str(error)) from error
+    if benchmark not in (None, result.benchmark):
+        raise DataError(f"{folder} holds results of {result.benchmark}, not of {benchmark}")
+    if result.score is None:
+        raise DataError(
+            f"{folder}: not every sample has a verdict, so there is no score: {result.states}; "
+            f"evaluate again"
+        )
+    return result
+
+
+def _checked(folder: Path, model: type[Scores], **values: Any) -> Scores:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise DataError(f"{folder} holds no valid {model.__name__}: {error}") from error

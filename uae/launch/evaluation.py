@@ -12,6 +12,7 @@ from uae.launch.lineage import lineage
 from uae.records import Artifact, MetricsArtifact, Step, step
 
 if TYPE_CHECKING:
+    from uae.evaluation.results import Result
     from uae.launch.weight_inputs import Benchmark
     from uae.store.s3 import Store
 
@@ -86,22 +87,39 @@ def _evaluate(
     work: Step, benchmark: Benchmark, recipe: str, data: Artifact, model: Artifact
 ) -> Mapping[str, Any]:
     with work.imports():
+        from uae.evaluation.of_run import evaluate
         from uae.recipe_files import parse_recipe
         from uae.report.step_html import bench_html, tasks_html
 
-        module = import_module(f"uae.evaluation.{benchmark}.run")
+        import_module(f"uae.evaluation.{benchmark}.run")
     results, page = (Path(artifact.path) for artifact in work.outputs.values())
-    scores = module.evaluate(parse_recipe(recipe), Path(data.path), Path(model.path), results)
+    result = evaluate(
+        benchmark,
+        parse_recipe(recipe),
+        Path(data.path),
+        Path(model.path),
+        results,
+        endpoint=work.location.endpoint,
+    )
     title = TITLES[benchmark]
     if benchmark == "unified_bench":
         page.write_text(bench_html(results, title=f"{title}, {work.record.step}"), "utf-8")
     else:
         page.write_text(tasks_html(results, title=title), "utf-8")
-    slots = {f"slot/{slot}": value["score"] for slot, value in scores.get("slots", {}).items()}
-    tasks = {f"task/{task}": value for task, value in scores.get("tasks", {}).items()}
-    check = scores.get("self_test")  # of the judge, on pictures with known answers
-    known = {"self_test/accuracy": check["accuracy"]} if check else {}
-    return {**scores, **slots, **tasks, **known}
+    return shown_scores(result)
+
+
+def shown_scores(result: Result) -> dict[str, float | None]:
+    """Return a result's numbers under the names that the user interface and records show."""
+    is_bench = result.benchmark == "unified_bench"
+    shown = {"overall" if is_bench else "score": result.score, "num_samples": result.num_samples}
+    part = "slot" if is_bench else "task"
+    shown |= {f"{part}/{name}": found.score for name, found in result.parts.items()}
+    shown |= {
+        name: found.score for name, found in result.metrics.items() if not name.startswith("level")
+    }
+    check = result.self_test  # of the judge, on pictures with known answers
+    return shown | ({"self_test/accuracy": check["accuracy"]} if check else {})
 
 
 def show_classification(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from uae.errors import ModelError, RecipeError
 from uae.evaluation.judges.files import (
@@ -19,6 +20,7 @@ from uae.evaluation.judges.files import (
 )
 from uae.models.bundle import read_info, resolve_base
 from uae.recipe import Recipe
+from uae.recipe.evaluation import BENCHMARKS, PROMPT_FILES
 from uae.rewards.ocr_package import check_ocr_package
 from uae.rewards.scorer_files import find_scorer
 
@@ -68,15 +70,29 @@ def with_absolute_folders(recipe: Recipe) -> Recipe:
         values["understanding_for_generation"]["rewards"],
     ):
         section["scorer"] = settled(section["scorer"])
-    evaluation = values["evaluation"]
-    slots = evaluation["unified_bench"]["slots"]
-    evaluation["unified_bench"]["slots"] = {slot: settled(name) for slot, name in slots.items()}
-    geneval, judge = evaluation["geneval"], evaluation["dpg_bench"]["judge"]
-    geneval["colors"] = settled(geneval["colors"])
-    for section, key in ((geneval, "detector"), (judge, "path")):
-        if key in section and not (base.parent / section[key]).is_dir():
-            section[key] = str(Path(section[key]).absolute())
+    _settle_evaluation(values["evaluation"], base.parent, settled)
     return Recipe.model_validate(values)
+
+
+def _settle_evaluation(
+    evaluation: dict[str, Any], weights: Path, settled: Callable[[str], str]
+) -> None:
+    bench, geneval, dpg_bench = (evaluation[name] for name in BENCHMARKS)
+    bench["slots"] = {slot: settled(name) for slot, name in bench["slots"].items()}
+    geneval["colors"] = settled(geneval["colors"])
+    for section, key in ((geneval, "detector"), (dpg_bench["judge"], "path")):
+        if key in section and not (weights / section[key]).is_dir():
+            section[key] = str(Path(section[key]).absolute())
+    if bench["pictures"] != "heldout":
+        bench["pictures"] = _absolute(bench["pictures"])
+    for name, key in PROMPT_FILES:
+        file = evaluation[name][key]
+        if isinstance(file, dict):
+            file["source"] = _absolute(file["source"])
+
+
+def _absolute(source: str) -> str:
+    return source if "://" in source else str(Path(source).absolute())
 
 
 def _checks(

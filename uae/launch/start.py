@@ -6,10 +6,13 @@ known again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from uae.errors import RunError
 from uae.fingerprints import json_sha256
+from uae.launch.evaluation_choices import with_prompt_hashes
 from uae.launch.location import current_job, run_location
 from uae.launch.validation import settle_recipe
 from uae.recipe import Recipe
@@ -35,6 +38,7 @@ def run_start(
     *,
     seed: int,
     base_model: str,
+    evaluation: Mapping[str, Any],
     run_id: str,
     endpoint: str,
     bucket: str,
@@ -48,6 +52,7 @@ def run_start(
         data_revision: Name of the data's state; empty computes one from the source.
         seed: Replaces the recipe's; negative keeps it.
         base_model: Replaces the recipe's `models.base`; empty keeps it.
+        evaluation: Replaces keys of the recipe's `evaluation`: prompt files, judges, counts.
         run_id: Name of the run; empty takes the execution's own id.
         endpoint: Address of the object store.
         bucket: Bucket for everything that the run stores.
@@ -56,15 +61,20 @@ def run_start(
     Raises:
         RecipeError: If the recipe is not valid or names weights that do not exist.
         DataError: If there are no data.
+        EvaluationError: If a prompt file cannot be read.
         RunError: If a model of this run was promoted, and this would become another one.
         StoreError: If the store cannot be used.
     """
     run = run_location(run_id, endpoint, bucket)
     chosen = {"recipe": recipe, "data": data, "data_revision": data_revision}
     chosen |= {"base_model": base_model, "job": current_job()}  # every execution checks anew
+    chosen |= {"evaluation": json.dumps(evaluation, sort_keys=True)}
     inputs: dict[str, str | int] = {**chosen, "seed": seed}
     with step("start_run", run, inputs=inputs, outputs={}, metrics=metrics) as work:
-        settled = settle_recipe(recipe, seed=seed, base_model=base_model, installed=False)
+        settled = settle_recipe(
+            recipe, seed=seed, base_model=base_model, evaluation=evaluation, installed=False
+        )
+        settled = with_prompt_hashes(settled, endpoint)
         text = dump_recipe(settled)
         _refuse_another_model(work.store, work.location.run_id, settled)
         work.store.put_bytes(f"{work.location.prefix}/recipe.yaml", text.encode())

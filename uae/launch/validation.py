@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from uae.launch.evaluation_choices import with_evaluation
 from uae.launch.named_weights import check_named_weights, with_absolute_folders
 from uae.recipe import Recipe
 from uae.recipe_files import load_recipe, parse_recipe
@@ -47,7 +50,12 @@ def run_validation(
 
 
 def settle_recipe(
-    recipe: str, *, seed: int = -1, base_model: str = "", installed: bool = True
+    recipe: str,
+    *,
+    seed: int = -1,
+    base_model: str = "",
+    evaluation: Mapping[str, Any] | None = None,
+    installed: bool = True,
 ) -> Recipe:
     """Return the recipe given as YAML text, by name or by file, with the run's own choices in it.
 
@@ -57,6 +65,7 @@ def settle_recipe(
         recipe: YAML text, the name of a shipped recipe, or a file.
         seed: Replaces the recipe's; negative keeps it.
         base_model: Replaces the recipe's `models.base`; empty keeps it.
+        evaluation: Replaces keys of the recipe's `evaluation`.
         installed: Whether packages that stages need must be installed here: steps that run in
             other images have their own.
 
@@ -72,5 +81,6 @@ def settle_recipe(
     if base_model:
         models = values.models.model_copy(update={"base": base_model})
         values = values.model_copy(update={"models": models})
+    values = with_evaluation(values, evaluation or {})
     check_named_weights(values, installed=installed)
     return with_absolute_folders(values)

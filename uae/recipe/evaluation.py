@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from uae.recipe.base import Fraction, Positive, SamplerRecipe, Strict
 from uae.recipe.judges import ChatJudgeRecipe, YesNoJudgeRecipe
 
+BENCHMARKS = ("unified_bench", "geneval", "dpg_bench")  # of a run of the pipeline
+PROMPT_FILES = (("geneval", "prompts"), ("geneval", "rewritten"), ("dpg_bench", "prompts"))
+
 
 class PromptFile(Strict):
     """A benchmark's prompt file, which the user supplies."""
@@ -59,7 +62,7 @@ class Geneval2Recipe(Strict):
 
     prompts: PromptFile
     num_prompts: Positive | None
-    judge: YesNoJudgeRecipe
+    judge: ChatJudgeRecipe  # must give the probability of a word, not of yes against no alone
 
 
 class DpgBenchRecipe(_Prompted):

@@ -99,6 +99,7 @@ class FolderSystemRecipe(Strict):
     kind: Literal["folder"]
     name: Name
     path: str
+    missing: Literal["refuse", "count"]  # a missing or broken picture: an error, or a state
 
 
 SystemRecipe = Annotated[

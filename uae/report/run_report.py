@@ -98,9 +98,8 @@ def _gains(
     first, last = next(iter(folders)), list(folders)[-1]
     before, after = read_samples(folders[first]), read_samples(folders[last])
     gains = {}
-    columns = {"overall": "overall"} | {slot: f"slots/{slot}" for slot in benches[last].slots}
-    for name, column in columns.items():
-        pair = paired_scores(before, after, column)
+    for name in ("overall", *benches[last].slots):
+        pair = paired_scores(before, after, None if name == "overall" else name)
         interval = paired_interval(*pair, resamples=RESAMPLES, seed=0)
         mean = sum(b - a for a, b in zip(*pair, strict=True)) / len(pair[0])
         gains[name] = Gain(mean, *interval)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pyarrow import parquet
 
 from uae.data.facts import SceneFacts
 from uae.data.words import count_words
-from uae.errors import DataError
+from uae.errors import DataError, EvaluationError
+from uae.evaluation.results import Sample
+from uae.evaluation.results import read_samples as read_rows
 from uae.report.captions import Piece, mark_new_words
 from uae.report.pictures import data_uri
 
 NUM_IN_ORDER = 8  # shown in the order of the data, whatever their scores
 NUM_EXTREMES = 2  # and the largest gains and losses
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,16 +53,16 @@ class SampleChoice:
     num_samples: int
 
 
-def read_samples(folder: Path) -> dict[str, Row]:
-    """Read `samples.parquet` of a Unified-Bench result: image_id -> row.
+def read_samples(folder: Path) -> dict[str, Sample]:
+    """Read `samples.parquet` of a Unified-Bench result: picture -> sample.
 
     Raises:
-        DataError: If the file is missing.
+        DataError: If the file is missing or of another schema.
     """
-    path = folder / "samples.parquet"
-    if not path.is_file():
-        raise DataError(f"no per-sample evidence at {path}: run the evaluation again")
-    return {row["image_id"]: row for row in parquet.read_table(path).to_pylist()}
+    try:
+        return {sample.sample_id: sample for sample in read_rows(folder)}
+    except EvaluationError as error:
+        raise DataError(f"no per-sample evidence: {error}; run the evaluation again") from error
 
 
 def choose_samples(folders: Mapping[str, Path]) -> SampleChoice | None:
@@ -85,9 +81,7 @@ def choose_samples(folders: Mapping[str, Path]) -> SampleChoice | None:
     ids = [image_id for image_id in first if all(image_id in stage for stage in rows.values())]
     in_order = ids[:NUM_IN_ORDER]
     rest = ids[NUM_IN_ORDER:] if len(rows) > 1 else []
-    by_gain = sorted(
-        rest, key=lambda image_id: last[image_id]["overall"] - first[image_id]["overall"]
-    )
+    by_gain = sorted(rest, key=lambda image_id: _points(last[image_id]) - _points(first[image_id]))
     count = min(NUM_EXTREMES, len(by_gain) // 2)
 
     def views(chosen: Sequence[str]) -> list[SampleView]:
@@ -102,9 +96,9 @@ def choose_samples(folders: Mapping[str, Path]) -> SampleChoice | None:
 
 
 def paired_scores(
-    before: Mapping[str, Row], after: Mapping[str, Row], column: str
+    before: Mapping[str, Sample], after: Mapping[str, Sample], slot: str | None
 ) -> tuple[list[float], list[float]]:
-    """Return one column of two results, paired by image_id.
+    """Return the points of two results, overall or in a slot, paired by picture.
 
     Raises:
         DataError: If the results are not about the same pictures.
@@ -112,21 +106,30 @@ def paired_scores(
     if before.keys() != after.keys():
         odd = sorted(before.keys() ^ after.keys())
         raise DataError(f"two stages were judged on different pictures, e.g. {odd[:3]}")
-    return [row[column] for row in before.values()], [after[key][column] for key in before]
+    return [_points(one, slot) for one in before.values()], [
+        _points(after[key], slot) for key in before
+    ]
+
+
+def _points(sample: Sample, slot: str | None = None) -> float:
+    value = sample.score if slot is None else sample.evidence["scores"][slot]
+    if value is None:
+        raise DataError(f"picture {sample.sample_id} has no score: {sample.state}, {sample.reason}")
+    return float(value)
 
 
 def _view(
-    image_id: str, folders: Mapping[str, Path], rows: Mapping[str, Mapping[str, Row]]
+    image_id: str, folders: Mapping[str, Path], rows: Mapping[str, Mapping[str, Sample]]
 ) -> SampleView:
     stages: list[StageView] = []
     before: str | None = None
     for stage, folder in folders.items():
         row = rows[stage][image_id]
-        facts = SceneFacts.from_json(json.loads(row["facts"])) if row.get("facts") else None
-        pieces = mark_new_words(row["caption"], before, facts)
-        before = row["caption"]
-        picture = data_uri(folder / row["reconstruction"])
-        num_words = count_words(row["caption"])
-        stages.append(StageView(stage, pieces, num_words, picture, row["overall"]))
+        known, caption = row.evidence.get("facts"), row.caption or ""
+        pieces = mark_new_words(caption, before, SceneFacts.from_json(known) if known else None)
+        before = caption
+        picture = data_uri(folder / row.images["reconstruction"])
+        stages.append(StageView(stage, pieces, count_words(caption), picture, _points(row)))
     first, folder = next(iter(folders.items()))
-    return SampleView(image_id, data_uri(folder / rows[first][image_id]["original"]), stages)
+    original = data_uri(folder / rows[first][image_id].images["original"])
+    return SampleView(image_id, original, stages)

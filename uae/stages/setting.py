@@ -148,7 +148,7 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
         {"recipe": json_sha256(recipe.model_dump(mode="json")), **inputs},
         advice="give all of them the same",
     )
-    with exact_numerics(recipe.models) as device:
+    with exact_numerics(recipe.models.num_threads) as device:
         model = _as_in_recipe(AutoEncoder.load(model_in, device=device), recipe)
         aside = recipe.num_set_aside
         order = SampleOrder(len(train), section.batch_size, recipe.seed, stage, num_set_aside=aside)

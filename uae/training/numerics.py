@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch.utils import deterministic
 
-from uae.recipe import ModelsRecipe
-
 
 def training_device() -> torch.device:
     """Return the GPU where there is one, else the CPU."""
@@ -16,8 +14,8 @@ def training_device() -> torch.device:
 
 
 @contextmanager
-def exact_numerics(recipe: ModelsRecipe) -> Iterator[torch.device]:
-    """Use the recipe's number of threads and deterministic algorithms, and yield the device.
+def exact_numerics(num_threads: int) -> Iterator[torch.device]:
+    """Use so many threads and deterministic algorithms, and yield the device.
 
     On a CPU an operation without a deterministic algorithm is an error; on a GPU, where a few
     resizing gradients have none, it is a warning.
@@ -28,7 +26,7 @@ def exact_numerics(recipe: ModelsRecipe) -> Iterator[torch.device]:
     memory: Any = deterministic
     filled = memory.fill_uninitialized_memory
     device = training_device()
-    torch.set_num_threads(recipe.num_threads)
+    torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
     memory.fill_uninitialized_memory = False
     try:

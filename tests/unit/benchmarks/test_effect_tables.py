@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from uae.errors import EvaluationError
-from uae.evaluation.results import write_results
 from uae.recipe_files import load_recipe
 
 ROOT = Path(__file__).parents[3]
@@ -92,7 +93,8 @@ def test_heldout_scorers_are_the_mean_of_their_slots(differences, tmp_path):
     row = {"slots/clip": 90.0, "slots/dinov2": 60.0, "slots/dinov3": 70.0, "overall": 73.3}
     row |= {"caption_words": 5.0, "repetition": 0.0, "attribute_recall": 0.5, "text_fidelity": None}
     row["attribute_precision"] = 1.0
-    write_results(tmp_path, {}, [{"image_id": "a", **row}])
+    table = pyarrow.Table.from_pylist([{"sample_id": "a", **row}])
+    pyarrow.parquet.write_table(table, tmp_path / "samples.parquet")
     found = differences.read_judged(tmp_path, ["dinov2", "dinov3"])
     assert found.measures[differences.HELDOUT].tolist() == [65.0]
     assert np.isnan(found.measures["text_fidelity"]).all()

@@ -8,7 +8,8 @@ import torch
 from uae.data.starter.captions import complete_caption
 from uae.data.starter.scenes import draw_scene, sample_facts
 from uae.evaluation.benchmark_scenes import scene_picture
-from uae.evaluation.pictures import to_images
+from uae.evaluation.context import Context
+from uae.evaluation.systems.base import Capabilities, Failure
 from uae.evaluation.tiny import tiny_weights
 from uae.models.tiny import tiny_recipe
 
@@ -57,28 +58,72 @@ def recipe_with(weights):
     """Make a tiny recipe on the random weights; keywords change its evaluation section."""
 
     def make(**evaluation: Any):
-        evaluation = {"min_self_test_accuracy": 0.0, "geneval_prompts": 12} | evaluation
+        evaluation = {"min_self_test_accuracy": 0.0, "geneval": {"num_prompts": 12}} | evaluation
         return tiny_recipe(models={"base": str(weights / "autoencoder")}, evaluation=evaluation)
 
     return make
 
 
+@pytest.fixture
+def context(weights, data, recipe_with):
+    """Make a context of the tiny recipe; keywords replace fields."""
+
+    def make(**changes: Any):
+        fields = {
+            "seed": 0,
+            "judging": recipe_with().evaluation,
+            "weights": weights,
+            "data": data,
+            "device": torch.device("cpu"),
+            "show_progress": False,
+        }
+        return Context(**(fields | changes))
+
+    return make
+
+
 class Painter:
-    """A system that paints, for each text, a scene that it was given; captions are complete."""
+    """A system that paints, for each text, a scene that it was given; captions are complete.
 
-    image_size = 64
+    A text in `failing` is refused, as a server refuses one; `dies_after` requests it breaks down,
+    as a process does that is killed.
+    """
 
-    def __init__(self, scene_of_text, scenes=()):
-        self.identity = {"kind": "painter", "sha256": "0"}
+    def __init__(self, scene_of_text, scenes=(), *, failing=(), dies_after=None, name="painter"):
+        self.identity = {"name": name, "kind": "painter", "sha256": "0" * 64}
+        self.capabilities = Capabilities(captions=True, pictures=True)
+        self.settings = {"brush": "fine"}
         self.scene_of_text = scene_of_text
         self.scene_of_picture = {scene_picture(facts).tobytes(): facts for facts in scenes}
+        self.failing = failing
+        self.left = dies_after
+        self.num_requests = 0
 
-    def caption(self, images_BCHW, *, seed):
-        pictures = images_BCHW.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        return [complete_caption(self.scene_of_picture[p.tobytes()]) for p in pictures]
+    def _live(self, requests):
+        self.num_requests += len(requests)
+        if self.left is not None:
+            self.left -= len(requests)
+            if self.left < 0:
+                raise RuntimeError("killed")
 
-    def generate(self, texts, *, seeds, overlong="error"):
-        return to_images([scene_picture(self.scene_of_text[text]) for text in texts])
+    def caption(self, requests):
+        self._live(requests)
+        return [
+            complete_caption(self.scene_of_picture[request.picture.tobytes()])
+            for request in requests
+        ]
+
+    def generate(self, requests):
+        self._live(requests)
+        return [
+            Failure("refused")
+            if request.text in self.failing
+            else scene_picture(self.scene_of_text[request.text])
+            for request in requests
+        ]
+
+    def close(self):
+        pass
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from dict_store import DictStore
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
     StableDiffusion3Pipeline,
 )
-from example_run import write_bench, write_json
+from example_run import task_result, write_bench, write_json
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
 from uae.errors import DataError, ModelError
@@ -29,9 +29,7 @@ DECISION = Decision((Check(True, "overall 81.00, required 0.00"),), OPPONENT)
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
-    task = {"protocol": "geneval", "version": 1, "score": 0.7, "interval": [0.6, 0.8]}
-    task |= {"prompts": {"source": "starter", "count": 48}}
-    write_json(folder / "geneval" / "results.json", task | {"tasks": {"counting": 0.4}})
+    write_json(folder / "geneval" / "results.json", task_result("geneval"))
     data = {"source": "starter", "revision": "r1", "licences": {"MIT": 12, "CC0-1.0": 3}}
     write_json(folder / "data" / "data.json", data)
     (folder / "bench").mkdir()
@@ -88,7 +86,7 @@ def test_diffusers_draws_from_our_condition(exported):
 def test_card_says_scores_lineage_and_licences(exported):
     out, lineage = exported
     card = (out / "README.md").read_text()
-    for text in ("run-1", "run-0", lineage.bundle_sha256, "| CC0-1.0 | 3 |", "| counting | 0.400 |",
+    for text in ("run-1", "run-0", lineage.bundle_sha256, "| CC0-1.0 | 3 |", "| counting | 0.420 |",
                  "efficientnet-lite0", "holds: overall 81.00", "Fluent Emoji Flat",
                  "48 prompts from the shipped starter scenes"):  # fmt: skip
         assert text in card

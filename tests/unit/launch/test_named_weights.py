@@ -79,10 +79,10 @@ def test_misspelt_name_is_named_with_its_key(before, after, says):
     ("missing", "says"),
     [
         ("autoencoder/vae/config.json", "is not a model bundle: vae/config.json missing"),
-        ("scorers/clip/open_clip_model.safetensors", "the colours of GenEval: scorer 'clip'"),
+        ("scorers/clip/open_clip_model.safetensors", "evaluation.geneval.colors: scorer 'clip'"),
         ("scorers/ssl/preprocessor_config.json", r"slots\.dinov2: .*lacks preprocessor_config"),
-        ("detector/config.json", "GenEval: no detector in"),
-        ("judge/config.json", "DPG-Bench: no judge in"),
+        ("detector/config.json", "evaluation.geneval.detector: no detector in"),
+        ("judge/config.json", "evaluation.dpg_bench.judge: no judge in"),
     ],
 )
 def test_missing_file_is_named(base, missing, says):

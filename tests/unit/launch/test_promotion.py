@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from artifact_place import Place
-from example_run import write_bench, write_json
+from example_run import task_result, write_bench, write_json
 
 from uae.errors import ModelError
 from uae.export.metrics import collect_metrics
@@ -76,9 +76,7 @@ def inputs(tmp_path_factory):
     for name, stage in (("stage_1", 0), ("candidate", 3)):
         (folder / name).mkdir()
         write_bench(folder / name, stage=stage, num_samples=2)
-    task = {"protocol": "geneval", "version": 1, "score": 0.7, "interval": [0.6, 0.8]}
-    task |= {"prompts": {"source": "starter", "count": 48}, "tasks": {"counting": 0.4}}
-    write_json(folder / "task" / "results.json", task)
+    write_json(folder / "task" / "results.json", task_result("geneval"))
     data = {"source": "starter", "revision": "r1", "licences": {"MIT": 12}}
     write_json(folder / "data" / "data.json", data)
     bundle = {"condition_source": "reencode_text", "condition_tokens": 32, "image_size": 32}

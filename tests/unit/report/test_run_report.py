@@ -6,7 +6,7 @@ from example_run import write_bench, write_example_run
 from uae.errors import DataError
 from uae.report.page import UNKNOWN, duration, memory, number
 from uae.report.run_report import write_report
-from uae.report.samples import choose_samples, paired_scores
+from uae.report.samples import choose_samples, paired_scores, read_samples
 from uae.report.step_html import bench_html, curves_html, gate_html, tasks_html
 
 
@@ -101,9 +101,11 @@ def test_missing_run_is_refused(tmp_path):
         write_report(tmp_path, tmp_path / "report.html")
 
 
-def test_stages_judged_on_other_pictures_are_refused():
+def test_stages_judged_on_other_pictures_are_refused(tmp_path):
+    write_bench(tmp_path, stage=0, num_samples=1)
+    (one,) = read_samples(tmp_path).values()
     with pytest.raises(DataError, match=r"judged on different pictures, e\.g\. \['b'\]"):
-        paired_scores({"a": {"overall": 1}}, {"a": {"overall": 1}, "b": {"overall": 2}}, "overall")
+        paired_scores({"a": one}, {"a": one, "b": one}, None)
 
 
 def test_missing_evidence_is_refused(tmp_path):

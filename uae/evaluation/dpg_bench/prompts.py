@@ -1,15 +1,25 @@
-"""DPG-Bench's prompt file (official columns), and the same question graphs from known scenes."""
+"""DPG-Bench's prompt file (official columns), and the same question graphs from known scenes.
+
+The published reader keeps one dictionary for each item and skips the file's first row. Under
+"official" a file is read as it does: where an item's rows stand in several places only the last
+place counts, a proposition_id that stands twice keeps its first place with its last content, and
+dependencies may name what is not there. Under "fixed" such a file is refused, every fault by name.
+"""
 
 import csv
+import io
 import itertools
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from uae.data.facts import SceneFacts
 from uae.data.starter.captions import complete_caption
 from uae.errors import EvaluationError
 from uae.evaluation.claims import Claim, true_claims
-from uae.evaluation.dpg_bench.rules import NO_PARENT, Item, Question, level_1
+from uae.evaluation.dpg_bench.rules import NO_PARENT, Item, Protocol, Question, level_1, level_2
+from uae.fingerprints import json_sha256
 
 COLUMNS = (
     "item_id",
@@ -22,57 +32,46 @@ COLUMNS = (
     "tuple",
     "question_natural_language",
 )
+_FILLED = ("item_id", "text", "tuple", "question_natural_language")
+_MAX_SHOWN = 20
 
 
-def read_items(path: Path) -> list[Item]:
-    """Read a prompt file with DPG-Bench's columns; an item's rows stand together.
+class Row(NamedTuple):
+    """One question as it stands in the file."""
+
+    item_id: str
+    text: str
+    question: Question
+
+
+def read_rows(text: str, *, source: str) -> list[Row]:
+    """Read a prompt file with DPG-Bench's columns.
+
+    Args:
+        text: Content of the file.
+        source: Its name, for errors.
 
     Raises:
-        EvaluationError: If the file is missing, empty or lacks a column; or naming the line with a
-            bad number, or the item with a duplicated id or a dangling or cyclic dependency.
+        EvaluationError: If a column is missing or stands twice, or there is no row; or naming the
+            line with too few or too many cells, an empty cell, a bad number, or an item_id that
+            cannot be the name of a picture.
     """
-    if not path.is_file():
-        raise EvaluationError(f"no DPG-Bench prompt file {path}")
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise EvaluationError(f"{path} lacks the columns {missing}")
-        rows = [(row, _question(row, f"{path}:{reader.line_num}")) for row in reader]
-    items = [
-        Item(item_id, part[0][0]["text"], tuple(question for _, question in part))
-        for item_id, group in itertools.groupby(rows, key=lambda pair: pair[0]["item_id"])
-        for part in [list(group)]
-    ]
-    check_items(items, source=str(path))
-    return items
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        names = list(reader.fieldnames or ())
+        odd = [name for name in COLUMNS if names.count(name) != 1]
+        if odd:
+            raise EvaluationError(f"{source} must have each of these columns once: {odd}")
+        rows = [_row(cells, f"{source}:{reader.line_num}") for cells in reader]
+    except csv.Error as error:
+        raise EvaluationError(f"{source}: not CSV after line {reader.line_num}: {error}") from error
+    if not rows:
+        raise EvaluationError(f"{source} holds no DPG-Bench prompt")
+    return rows
 
 
-def write_items(items: Iterable[Item], path: Path) -> None:
-    """Write items in the official columns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        for item in items:
-            for question in item.questions:
-                dependency = ",".join(map(str, question.parents or (NO_PARENT,)))
-                values = (
-                    item.item_id,
-                    item.text,
-                    "",
-                    question.number,
-                    dependency,
-                    level_1(question.category),
-                    question.category,
-                    question.label,
-                    question.text,
-                )
-                writer.writerow(dict(zip(COLUMNS, values, strict=True)))
-
-
-def scene_items(scenes: Sequence[tuple[str, SceneFacts]], num_items: int) -> list[Item]:
-    """Make items from (id, facts): the complete caption is the prompt, every fact is a question.
+def scene_rows(scenes: Sequence[tuple[str, SceneFacts]], num_items: int) -> list[Row]:
+    """Make rows from (id, facts): the complete caption is the prompt, every fact is a question.
 
     Raises:
         EvaluationError: If there are too few scenes.
@@ -80,55 +79,137 @@ def scene_items(scenes: Sequence[tuple[str, SceneFacts]], num_items: int) -> lis
     if len(scenes) < num_items:
         raise EvaluationError(
             f"{num_items} DPG-Bench prompts need as many benchmark scenes, there are "
-            f"{len(scenes)}: add scenes or lower evaluation.dpg_bench.num_prompts"
+            f"{len(scenes)}: add scenes or lower dpg_bench.num_prompts"
         )
     return [
-        Item(scene_id, complete_caption(facts), _graph(true_claims(facts)))
+        Row(scene_id, complete_caption(facts), question)
         for scene_id, facts in scenes[:num_items]
+        for question in _graph(true_claims(facts))
     ]
 
 
-def check_items(items: Sequence[Item], *, source: str) -> None:
-    """Refuse items that cannot be scored.
+def items_of(rows: Sequence[Row], protocol: Protocol, *, source: str) -> list[Item]:
+    """Group rows into items, in the order in which they first appear.
 
     Raises:
-        EvaluationError: If there is none; or naming an item that appears twice, repeats a
-            question's number, or has a dangling or cyclic dependency.
+        EvaluationError: Under "fixed", naming every item whose rows stand in several places, have
+            several texts, repeat a proposition_id, or have a dangling or cyclic dependency.
     """
-    if not items:
-        raise EvaluationError(f"{source} holds no DPG-Bench prompt")
+    if protocol == "official":
+        return _items_as_published(rows)
+    faults = list(_faults(rows))
+    if faults:
+        shown = "; ".join(faults[:_MAX_SHOWN]) + (" ..." if len(faults) > _MAX_SHOWN else "")
+        raise EvaluationError(
+            f"{source}: {len(faults)} faults: {shown}. Mend the file, or use the protocol "
+            f'"official", which treats them as the published script does'
+        )
+    return [
+        Item(item_id, part[0].text, tuple(row.question for row in part))
+        for item_id, part in _runs(rows)
+    ]
+
+
+def rows_sha256(rows: Sequence[Row], items: Sequence[Item]) -> str:
+    """Return the hash of these items' rows; the same whatever the protocol makes of them."""
+    used = {item.item_id for item in items}
+    return json_sha256([_cells(row) for row in rows if row.item_id in used])
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write rows in the official columns, so that the published script can be run on them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(_cells(row) for row in rows)
+    os.replace(partial, path)
+
+
+def _row(cells: dict[Any, Any], where: str) -> Row:
+    if None in cells or None in cells.values():
+        raise EvaluationError(f"{where}: the row has not as many cells as there are columns")
+    empty = [name for name in _FILLED if not cells[name].strip()]
+    if empty:
+        raise EvaluationError(f"{where}: {empty} must not be empty")
+    item_id = cells["item_id"]
+    if item_id.startswith(".") or any(sign in item_id for sign in "/\\\0"):
+        raise EvaluationError(f"{where}: item_id {item_id!r} cannot be the name of a picture")
+    try:
+        number = int(cells["proposition_id"])
+        parents = tuple(int(part) for part in cells["dependency"].split(","))
+    except ValueError as error:
+        raise EvaluationError(f"{where}: bad proposition_id or dependency: {error}") from error
+    real = tuple(parent for parent in parents if parent != NO_PARENT)
+    question = Question(number, cells["question_natural_language"], cells["tuple"], real)
+    return Row(item_id, cells["text"], question)
+
+
+def _cells(row: Row) -> dict[str, str | int]:
+    question = row.question
+    category = level_2(question.label)
+    values: tuple[str | int, ...] = (
+        row.item_id,
+        row.text,
+        "",
+        question.number,
+        ",".join(map(str, question.parents or (NO_PARENT,))),
+        level_1(category),
+        category.partition("-")[2].strip(),
+        question.label,
+        question.text,
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _runs(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    grouped = itertools.groupby(rows, key=lambda row: row.item_id)
+    return [(item_id, list(group)) for item_id, group in grouped]
+
+
+def _items_as_published(rows: Sequence[Row]) -> list[Item]:
+    texts: dict[str, str] = {}
+    for row in rows:
+        texts.setdefault(row.item_id, row.text)
+    questions: dict[str, dict[int, Question]] = {item_id: {} for item_id in texts}
+    for item_id, part in _runs(rows[1:]):
+        questions[item_id] = {row.question.number: row.question for row in part}
+    return [
+        Item(item_id, text, tuple(questions[item_id].values())) for item_id, text in texts.items()
+    ]
+
+
+def _faults(rows: Sequence[Row]) -> Iterator[str]:
     seen: set[str] = set()
-    for item in items:
-        if item.item_id in seen:
-            raise EvaluationError(f"{source}: item {item.item_id!r} appears twice")
-        seen.add(item.item_id)
-        parents = {question.number: question.parents for question in item.questions}
-        if len(parents) < len(item.questions):
-            raise EvaluationError(f"{source}: item {item.item_id!r} repeats a proposition_id")
-        _check_graph(parents, f"{source}: item {item.item_id!r}")
+    for item_id, part in _runs(rows):
+        where = f"item {item_id!r}"
+        if item_id in seen:
+            yield f"{where} appears twice: its rows stand in several places"
+            continue
+        seen.add(item_id)
+        if len({row.text for row in part}) > 1:
+            yield f"{where} has several texts"
+        numbers = [row.question.number for row in part]
+        twice = sorted({number for number in numbers if numbers.count(number) > 1})
+        if twice:
+            yield f"{where} repeats the proposition_id {twice}"
+            continue
+        yield from _graph_faults({row.question.number: row.question.parents for row in part}, where)
 
 
-def _check_graph(parents: dict[int, tuple[int, ...]], where: str) -> None:
-    left = dict(parents)
+def _graph_faults(parents: dict[int, tuple[int, ...]], where: str) -> Iterator[str]:
     dangling = {p for group in parents.values() for p in group} - parents.keys()
     if dangling:
-        raise EvaluationError(f"{where} depends on questions that do not exist: {sorted(dangling)}")
+        yield f"{where} depends on questions that do not exist: {sorted(dangling)}"
+    left = dict(parents)
     while left:
         free = [number for number, group in left.items() if not set(group) & left.keys()]
         if not free:
-            raise EvaluationError(f"{where} has a cyclic dependency among {sorted(left)}")
+            yield f"{where} has a cyclic dependency among {sorted(left)}"
+            return
         for number in free:
             del left[number]
-
-
-def _question(row: dict[str, str], where: str) -> Question:
-    try:
-        number = int(row["proposition_id"])
-        parents = tuple(int(part) for part in row["dependency"].split(","))
-    except (ValueError, AttributeError) as error:
-        raise EvaluationError(f"{where}: bad proposition_id or dependency: {error}") from error
-    real = tuple(parent for parent in parents if parent != NO_PARENT)
-    return Question(number, row["question_natural_language"], row["tuple"], real)
 
 
 def _graph(claims: Sequence[Claim]) -> tuple[Question, ...]:

@@ -1,12 +1,18 @@
 """DPG-Bench's arithmetic as pure functions on answers: the dependency rule and two protocols.
 
-"official" repeats the published script (github.com/TencentQQGYLab/ELLA, compute_dpg_bench.py) with
-three quirks: the file's first question is lost; category scores use the last crop only, before
-the dependency rule; an item that fails is dropped. "fixed" counts every question, scores categories
-over all crops after the rule, and has no score while an item is missing.
+"official" repeats the published script (github.com/TencentQQGYLab/ELLA, dpg_bench/
+compute_dpg_bench.py) with its quirks: the file's first question is lost; category scores use the
+last crop only, before the dependency rule; an item on which the script fails is dropped. "fixed"
+counts every question, scores categories over all crops after the rule, and has no score while an
+item lacks a verdict.
+
+Where both differ from the script: the judge is the recipe's, and says yes where p(yes) > 1/2 (the
+script's mPLUG must write the word "yes"); a crop is a quarter of the picture, which the script must
+be told with --resolution and --pic-num 4; category scores are those of one process. (With several,
+the script gathers categories in the order of each process's own set, and so mixes them up.)
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,11 +29,6 @@ class Question:
     label: str  # the "tuple" column: category (arguments)
     parents: tuple[int, ...] = ()
 
-    @property
-    def category(self) -> str:
-        """Level 2, such as `attribute - color`."""
-        return self.label.split("(")[0].strip()
-
 
 @dataclass(frozen=True)
 class Item:
@@ -35,18 +36,22 @@ class Item:
 
     item_id: str
     text: str
-    questions: tuple[Question, ...]
+    questions: tuple[Question, ...]  # none where "official" lost the only one
 
 
 @dataclass(frozen=True)
 class ItemScore:
-    """What became of one item; `score` is None for one that was dropped, with the reason."""
+    """What became of one item; `score` is None for one that is dropped, with the reason."""
 
-    item_id: str
     score: float | None
     crop_scores: tuple[float, ...] = ()
-    category_values: tuple[tuple[str, float], ...] = ()  # (level-2 category, 0 or 1)
-    reason: str | None = None
+    answers: tuple[tuple[bool, ...], ...] = ()  # of each crop, after the dependency rule
+    reason: str = ""
+
+
+def level_2(label: str) -> str:
+    """Return the category of a tuple: `attribute - color (cat, red)` -> `attribute - color`."""
+    return label.split("(")[0].strip()
 
 
 def level_1(category: str) -> str:
@@ -54,20 +59,22 @@ def level_1(category: str) -> str:
     return category.split("-")[0].strip()
 
 
-def apply_dependencies(questions: Sequence[Question], answers: Mapping[int, bool]) -> list[bool]:
+def apply_dependencies(
+    questions: Sequence[Question], answers: Mapping[int, bool]
+) -> tuple[bool, ...]:
     """Return the answers after the dependency rule, in question order.
 
-    A question whose parent counts as "no" becomes "no" itself; because questions are visited in
-    order, a zeroed question zeroes its own children further down.
+    A question with a parent that counts as "no" becomes "no" itself. Questions are visited in their
+    order: a zeroed one zeroes its own children further down, but none before it.
 
     Raises:
-        KeyError: If a parent does not exist.
+        KeyError: If a parent does not exist and none before it is "no": nothing looks further then.
     """
     values = {question.number: answers[question.number] for question in questions}
     for question in questions:
         if not all(values[parent] for parent in question.parents):
             values[question.number] = False
-    return list(values.values())
+    return tuple(values.values())
 
 
 def score_item(
@@ -75,9 +82,14 @@ def score_item(
 ) -> ItemScore:
     """Score one item from the answers about each of its crops.
 
-    Under "official" an item whose questions refer to the lost first one is dropped, because
-    the published script fails on it.
+    Under "official" an item that the published script fails on is dropped: one that lost its only
+    question, or whose questions depend on one that is not there.
+
+    Raises:
+        KeyError: Under "fixed", if a parent does not exist.
     """
+    if not item.questions:
+        return ItemScore(None, reason="dropped: the published reader loses its only question")
     ruled = []
     for answers in crop_answers:
         try:
@@ -85,36 +97,29 @@ def score_item(
         except KeyError as error:
             if protocol == "fixed":
                 raise
-            return ItemScore(item.item_id, None, reason=f"no parent question {error}")
+            reason = f"dropped: the published script fails, as there is no question {error}"
+            return ItemScore(None, reason=reason)
     crop_scores = tuple(sum(values) / len(values) for values in ruled)
-    categories = [question.category for question in item.questions]
-    if protocol == "official":
-        counted = [[crop_answers[-1][question.number] for question in item.questions]]
-    else:
-        counted = ruled
-    pairs = tuple(
-        (category, float(value))
-        for values in counted
-        for category, value in zip(categories, values, strict=True)
-    )
-    return ItemScore(item.item_id, sum(crop_scores) / len(crop_scores), crop_scores, pairs)
+    return ItemScore(sum(crop_scores) / len(crop_scores), crop_scores, tuple(ruled))
 
 
-def lose_first_question(items: Sequence[Item]) -> list[Item]:
-    """Drop the file's first question, as the published reader does."""
-    first, *others = items
-    rest = first.questions[1:]
-    return [Item(first.item_id, first.text, rest), *others] if rest else others
+def category_answers(
+    labels: Sequence[str],
+    before: Sequence[Sequence[bool]],
+    after: Sequence[Sequence[bool]],
+    protocol: Protocol,
+) -> dict[str, list[bool]]:
+    """Return the answers of one item that count for each level-2 category.
 
-
-def category_scores(scores: Iterable[ItemScore]) -> dict[str, dict[str, float]]:
-    """Return {"level_1": {category: points}, "level_2": {...}}, 0 to 1, over all questions."""
-    values: dict[str, dict[str, list[float]]] = {"level_1": {}, "level_2": {}}
-    for score in scores:
-        for category, value in score.category_values:
-            values["level_2"].setdefault(category, []).append(value)
-            values["level_1"].setdefault(level_1(category), []).append(value)
-    return {
-        level: {name: sum(of) / len(of) for name, of in sorted(groups.items())}
-        for level, groups in values.items()
-    }
+    Args:
+        labels: The "tuple" of each question.
+        before: Crop -> answers as the judge gave them, in question order.
+        after: Crop -> answers after the dependency rule.
+        protocol: "official" takes `before` of the last crop, "fixed" `after` of all crops.
+    """
+    counted = before[-1:] if protocol == "official" else after
+    found: dict[str, list[bool]] = {}
+    for values in counted:
+        for label, value in zip(labels, values, strict=True):
+            found.setdefault(level_2(label), []).append(value)
+    return found

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from uae.errors import ModelError
-from uae.evaluation.geneval.detector import Detector
+from uae.evaluation.geneval.base import Detector
 from uae.evaluation.judges.files import check_detector
 from uae.models.bundle import read_json
 

@@ -1,33 +1,32 @@
 """GenEval's folder layout: 00000/metadata.jsonl and 00000/samples/0000.png for each prompt."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from uae.data.geneval import Prompt
 from uae.errors import EvaluationError
-from uae.evaluation.pictures import write_png
-from uae.evaluation.systems.bundle import System, paint_pictures
-from uae.recipe import Recipe
 from uae.seeds import derive_seed
 
+BENCHMARK = "geneval"
+_SHOWN = 20
 
-def paint_folder(recipe: Recipe, system: System, prompts: Sequence[Prompt], folder: Path) -> None:
-    """Paint `geneval_images_per_prompt` pictures for each prompt into the official layout."""
-    settings = recipe.evaluation
-    places = [
-        (number, image)
-        for number in range(len(prompts))
-        for image in range(settings.geneval_images_per_prompt)
-    ]
-    seeds = [picture_seed(recipe, number, image) for number, image in places]
-    texts = [prompts[number].text for number, _ in places]
-    pictures = paint_pictures(system, texts, seeds, batch_size=settings.batch_size)
-    for (number, image), picture in zip(places, pictures, strict=True):
-        write_png(picture, sample_path(folder, number, image))
-    for number, prompt in enumerate(prompts):
-        row = json.dumps(prompt.to_json()) + "\n"
-        (folder / f"{number:05d}" / "metadata.jsonl").write_text(row, encoding="utf-8")
+
+@runtime_checkable
+class InFolder(Protocol):
+    """A system whose pictures were made by another tool and lie in <root>/geneval."""
+
+    @property
+    def root(self) -> Path:
+        """The folder of all its results."""
+        ...
+
+
+def picture_place(number: int, image: int) -> str:
+    """Return the name under which a system is asked for a prompt's picture."""
+    return f"{BENCHMARK}/{sample_path(Path(), number, image).as_posix()}"
 
 
 def sample_path(folder: Path, number: int, image: int) -> Path:
@@ -35,30 +34,62 @@ def sample_path(folder: Path, number: int, image: int) -> Path:
     return folder / f"{number:05d}" / "samples" / f"{image:04d}.png"
 
 
-def picture_seed(recipe: Recipe, number: int, image: int) -> int:
+def metadata_path(folder: Path, number: int) -> Path:
+    """Return where the official layout keeps a prompt's row."""
+    return folder / f"{number:05d}" / "metadata.jsonl"
+
+
+def picture_seed(seed: int, number: int, image: int) -> int:
     """Return the seed of one prompt's picture."""
-    return derive_seed(recipe.seed, "geneval", number, image)
+    return derive_seed(seed, BENCHMARK, number, image)
 
 
-def check_folder(folder: Path, prompts: Sequence[Prompt], per_prompt: int) -> None:
-    """Refuse a folder that does not hold exactly what the prompts ask for.
+def write_metadata(folder: Path, number: int, prompt: Prompt) -> None:
+    """Write a prompt's row, whole or not at all; several processes may write the same one."""
+    path = metadata_path(folder, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(prompt.to_json()) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def check_metadata(folder: Path, prompts: Sequence[Prompt], texts: Sequence[str]) -> None:
+    """Refuse pictures that were painted for other prompts.
+
+    Args:
+        folder: In the official layout; a prompt that has no folder has no picture either.
+        prompts: What is asked.
+        texts: What was painted: a tool may have noted it in place of the prompt's own text.
 
     Raises:
-        EvaluationError: Naming every difference.
+        EvaluationError: Naming the rows that are missing or of another prompt.
     """
-    wanted = {
-        sample_path(folder, number, image)
-        for number in range(len(prompts))
-        for image in range(per_prompt)
-    }
-    present = set(folder.glob("[0-9]*/samples/*.png"))
-    faults = [f"missing {path.relative_to(folder)}" for path in sorted(wanted - present)]
-    faults += [f"superfluous {path.relative_to(folder)}" for path in sorted(present - wanted)]
-    for number, prompt in enumerate(prompts):
-        metadata = folder / f"{number:05d}" / "metadata.jsonl"
-        if not metadata.is_file():
-            faults.append(f"missing {metadata.relative_to(folder)}")
-        elif json.loads(metadata.read_text(encoding="utf-8")) != prompt.to_json():
-            faults.append(f"{metadata.relative_to(folder)} is another prompt than {prompt.text!r}")
+    faults = []
+    for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        path = metadata_path(folder, number)
+        name = path.relative_to(folder)
+        if path.is_file():
+            row = _read_row(path)
+            same = _rules(row) == _rules(prompt.to_json())
+            if not same or row.get("prompt") not in (prompt.text, text):
+                faults.append(f"{name} is another prompt than {prompt.text!r}")
+        elif path.parent.is_dir():
+            faults.append(f"missing {name}, so that nobody knows what was painted")
     if faults:
-        raise EvaluationError(f"{folder} cannot be scored: " + "; ".join(faults))
+        more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise EvaluationError(f"{folder} cannot be scored: {'; '.join(faults[:_SHOWN])}{more}")
+
+
+def _read_row(path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise EvaluationError(f"{path} is no row of JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise EvaluationError(f"{path} is no row of JSON: {row!r}")
+    return row
+
+
+def _rules(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a verdict depends on; tools may note more."""
+    return {key: row.get(key) for key in ("tag", "include", "exclude")}

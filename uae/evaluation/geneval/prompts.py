@@ -1,77 +1,203 @@
-"""GenEval's prompt files.
+"""GenEval's prompts: the official file, rewritten texts for it, or made from known scenes.
 
 The official file is JSON lines: {"tag", "include": [{"class", "count", "color"?, "position"?}],
-"exclude"?: [{"class", "count"}], "prompt"}. Prompts from known scenes: `uae.data.starter.prompts`.
+"exclude"?: [{"class", "count"}], "prompt"}.
 """
 
 import itertools
 import json
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from uae.data.facts import SceneFacts
 from uae.data.geneval import RELATIONS, TASKS, Exclude, Include, Prompt
+from uae.data.starter.prompts import scene_prompts
 from uae.errors import EvaluationError
+from uae.evaluation.benchmark_scenes import load_benchmark_scenes
+from uae.evaluation.context import Context
+from uae.evaluation.geneval.vocabulary import VOCABULARIES, Vocabulary
+from uae.evaluation.prompt_files import PromptText, read_prompt_file
+from uae.evaluation.results import PromptSet
+from uae.fingerprints import json_sha256
+from uae.recipe import GenevalRecipe
 
 
-def read_prompts(path: Path, *, classes: Collection[str], colors: Collection[str]) -> list[Prompt]:
+@dataclass(frozen=True)
+class GenevalPrompts:
+    """What is asked of a system."""
+
+    prompts: tuple[Prompt, ...]
+    texts: tuple[str, ...]  # that are painted: the prompts' own, or rewritten ones
+    scenes: tuple[SceneFacts, ...]  # that the prompts were made from, one for each; else empty
+    described: PromptSet
+
+
+def load_prompts(settings: GenevalRecipe, context: Context) -> GenevalPrompts:
+    """Read or make the prompts, and check them wholly.
+
+    Raises:
+        EvaluationError: If a file cannot be read or used, naming the line; if there are fewer
+            prompts than asked for; or if settings do not go together.
+    """
+    if settings.prompts == "scenes":
+        return _from_scenes(settings, context)
+    file = read_prompt_file(settings.prompts, endpoint=context.endpoint)
+    prompts = parse_prompts(file, VOCABULARIES[settings.vocabulary])
+    texts, name, source = [prompt.text for prompt in prompts], "geneval", file.source
+    if settings.rewritten is not None:
+        rewritten = read_prompt_file(settings.rewritten, endpoint=context.endpoint)
+        texts = parse_texts(rewritten, prompts)
+        name, source = "geneval-rewritten", rewritten.source
+    count = settings.num_prompts or len(prompts)
+    if count > len(prompts):
+        raise EvaluationError(
+            f"num_prompts is {count}, but {file.source} holds {len(prompts)} prompts"
+        )
+    return _described(prompts[:count], texts[:count], name=name, source=source)
+
+
+def _from_scenes(settings: GenevalRecipe, context: Context) -> GenevalPrompts:
+    if settings.vocabulary != "starter" or settings.rewritten or settings.num_prompts is None:
+        raise EvaluationError(
+            f'prompts "scenes" are in the starter\'s words and are not rewritten: vocabulary is '
+            f"{settings.vocabulary!r}, rewritten {settings.rewritten!r}"
+        )
+    benchmark = load_benchmark_scenes(context.data)
+    pairs = scene_prompts([facts for _, facts in benchmark.scenes], settings.num_prompts)
+    prompts, scenes = [prompt for prompt, _ in pairs], [facts for _, facts in pairs]
+    texts = [prompt.text for prompt in prompts]
+    return _described(prompts, texts, name="scenes", source=benchmark.source, scenes=scenes)
+
+
+def _described(
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+    *,
+    name: str,
+    source: str,
+    scenes: Sequence[SceneFacts] = (),
+) -> GenevalPrompts:
+    rows = [
+        prompt.to_json() | ({} if text == prompt.text else {"rewritten": text})
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+    described = PromptSet(name=name, source=source, sha256=json_sha256(rows), count=len(rows))
+    return GenevalPrompts(tuple(prompts), tuple(texts), tuple(scenes), described)
+
+
+def parse_prompts(file: PromptText, vocabulary: Vocabulary) -> list[Prompt]:
     """Read a prompt file in the official format.
 
     Raises:
-        EvaluationError: If the file is missing or empty; or naming the line whose JSON, tag, class,
-            colour, count or relation is wrong, or which repeats an earlier line.
+        EvaluationError: Naming the line whose JSON, keys, tag, class, colour, count or relation is
+            wrong, or which repeats an earlier line.
     """
-    if not path.is_file():
-        raise EvaluationError(f"no GenEval prompt file {path}")
     prompts: dict[Prompt, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(file.text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            prompt = parse_prompt(json.loads(line), classes=classes, colors=colors)
+            prompt = parse_prompt(json.loads(line), vocabulary)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise EvaluationError(f"{path}:{number}: not a GenEval prompt: {error!r}") from error
+            raise EvaluationError(
+                f"{file.source}:{number}: not a GenEval prompt: {error!r}"
+            ) from error
         if prompt in prompts:
-            raise EvaluationError(f"{path}:{number}: repeats line {prompts[prompt]}")
+            raise EvaluationError(f"{file.source}:{number}: repeats line {prompts[prompt]}")
         prompts[prompt] = number
-    if not prompts:
-        raise EvaluationError(f"{path} holds no prompt")
     return list(prompts)
 
 
-def parse_prompt(
-    row: dict[str, Any], *, classes: Collection[str], colors: Collection[str]
-) -> Prompt:
+def parse_texts(file: PromptText, prompts: Sequence[Prompt]) -> list[str]:
+    """Read other texts for the same prompts, one in a line: JSON lines {"prompt"}, or plain.
+
+    Further keys of a JSON line that a prompt's row has too must be those of its prompt.
+
+    Raises:
+        EvaluationError: Naming the line that is empty, no such row or of another prompt; or if
+            there are not as many texts as prompts.
+    """
+    lines = file.text.rstrip().split("\n")
+    if len(lines) != len(prompts):
+        raise EvaluationError(
+            f"{file.source} holds {len(lines)} lines for {len(prompts)} prompts: give one text for "
+            f"each prompt, in their order"
+        )
+    in_json = lines[0].lstrip().startswith("{")
+    texts = []
+    for number, (line, prompt) in enumerate(zip(lines, prompts, strict=True), start=1):
+        try:
+            text = _json_text(line, prompt) if in_json else line.strip()
+            _check_text(text)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EvaluationError(
+                f"{file.source}:{number}: no text for {prompt.text!r}: {error!r}"
+            ) from error
+        texts.append(text)
+    return texts
+
+
+def _json_text(line: str, prompt: Prompt) -> str:
+    row = json.loads(line)
+    known = prompt.to_json()
+    for key in ("tag", "include", "exclude"):
+        if key in row and row[key] != known.get(key):
+            raise ValueError(f"{key} is another prompt's: {row[key]!r}")
+    text: str = row["prompt"]
+    return text
+
+
+def parse_prompt(row: dict[str, Any], vocabulary: Vocabulary) -> Prompt:
     """Check one row of the official format.
 
     Raises:
-        ValueError: For a tag, class, colour, count or relation that does not exist.
+        ValueError: For a key, tag, class, colour, count or relation that does not exist.
         KeyError: For a missing key.
     """
+    _check_keys(row, "tag", "include", "exclude", "prompt")
     _check("tag", row["tag"], TASKS)
     include: list[Include] = []
     for wanted in row["include"]:
-        name, count = _class_and_count(wanted, classes)
+        _check_keys(wanted, "class", "count", "color", "position")
+        name, count = _class_and_count(wanted, vocabulary)
         color = wanted.get("color")
         if color is not None:
-            _check("color", color, colors)
+            _check("color", color, vocabulary.colors)
         relation, target = wanted.get("position", (None, None))
         if relation is not None:
             _check("relation", relation, RELATIONS)
-            _check("position target", target, range(len(include)))
+            _check("position target", target, list(range(len(include))))
         include.append(Include(name, count, color, relation, target))
     if not include:
         raise ValueError("include is empty")
-    exclude = tuple(Exclude(*_class_and_count(e, classes)) for e in row.get("exclude", ()))
-    return Prompt(row["tag"], str(row["prompt"]), tuple(include), exclude)
+    exclude = tuple(
+        Exclude(*_class_and_count(_check_keys(unwanted, "class", "count"), vocabulary))
+        for unwanted in row.get("exclude", ())
+    )
+    _check_text(row["prompt"])
+    return Prompt(row["tag"], row["prompt"], tuple(include), exclude)
 
 
-def _class_and_count(row: dict[str, Any], classes: Collection[str]) -> tuple[str, int]:
-    _check("class", row["class"], classes)
+def _check_text(text: object) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"prompt must be a text, got {text!r}")
+
+
+def _class_and_count(row: dict[str, Any], vocabulary: Vocabulary) -> tuple[str, int]:
+    _check("class", row["class"], vocabulary.classes)
     count = row["count"]
-    if not isinstance(count, int) or count < 1:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ValueError(f"count must be a positive integer, got {count!r}")
     return row["class"], count
+
+
+def _check_keys(row: dict[str, Any], *known: str) -> dict[str, Any]:
+    """Refuse what would be passed over: a rule under a misspelt key would never be applied."""
+    unknown = sorted(row.keys() - set(known))
+    if unknown:
+        raise ValueError(f"unknown keys {unknown}; known: {', '.join(known)}")
+    return row
 
 
 def _check(what: str, value: object, allowed: Collection[object]) -> None:

@@ -1,8 +1,11 @@
 """GenEval's rules as pure functions on detections: no model, no picture.
 
 Boxes are (x0, y0, x1, y1) in pixels, end exclusive, y downwards. The constants and the order of the
-checks are those of the published script (github.com/djghosh13/geneval, evaluate_images.py), with
-its non-maximum suppression at the published setting, off.
+checks are those of the published script (github.com/djghosh13/geneval, evaluate_images.py, commit
+16f1681), with its non-maximum suppression at the published setting, off.
+
+Verdicts differ nowhere. What differs: reasons are worded a little otherwise; of two objects with
+the same score the script takes either first, this module the one that was detected first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,16 +43,23 @@ class Verdict(NamedTuple):
 Objects = Mapping[str, Sequence[Detection]]  # class -> detections, most confident first
 
 
+def mask_box(mask: NDArray[np.bool_]) -> Box:
+    """Return the tightest box around a mask (H, W) that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
 def keep_objects(detections: Sequence[Detection], task: str) -> dict[str, list[Detection]]:
     """Keep what is more confident than the task's threshold, at most 16 of each class.
 
-    The comparison is strict, as in the published script: a score at the threshold is dropped.
+    The comparison is strict and in single precision, as in the published script: a score at the
+    threshold is dropped.
     """
-    threshold = COUNTING_THRESHOLD if task == "counting" else SCORE_THRESHOLD
+    threshold = np.float32(COUNTING_THRESHOLD if task == "counting" else SCORE_THRESHOLD)
     kept: dict[str, list[Detection]] = {}
     for detection in sorted(detections, key=lambda d: -d.score):
         of_class = kept.setdefault(detection.name, [])
-        if detection.score > threshold and len(of_class) < MAX_OBJECTS_PER_CLASS:
+        if np.float32(detection.score) > threshold and len(of_class) < MAX_OBJECTS_PER_CLASS:
             of_class.append(detection)
     return {name: found for name, found in kept.items() if found}
 

@@ -17,7 +17,8 @@ from transformers.models.segformer.image_processing_segformer import SegformerIm
 from transformers.models.segformer.modeling_segformer import SegformerForSemanticSegmentation
 
 from uae.errors import ModelError
-from uae.evaluation.geneval.rules import SCORE_THRESHOLD, Detection
+from uae.evaluation.geneval.base import Detector
+from uae.evaluation.geneval.rules import SCORE_THRESHOLD, Detection, mask_box
 from uae.evaluation.pictures import Pixels
 from uae.models.bundle import bundle_sha, load_transformers, loading
 
@@ -26,7 +27,7 @@ MIN_REGION_SHARE = 0.008  # of the picture; smaller regions are specks, not obje
 CORE = 0.1  # background probability below which a pixel is inside an object, not on its outline
 
 
-class SegformerDetector:
+class SegformerDetector(Detector):
     """A detector stored as SegFormer's `save_pretrained` folder, one class named "background"."""
 
     def __init__(
@@ -58,17 +59,21 @@ class SegformerDetector:
         return cls(model.to(device), processor, identity=identity, batch_size=batch_size)
 
     @torch.inference_mode()
-    def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
+    def infer(self, pictures: Sequence[Pixels]) -> list[NDArray[np.float32]]:
+        """Return each picture's class probabilities (C, H, W)."""
+        inputs = self.image_processor(images=list(pictures), return_tensors="pt")
+        logits_BCHW = self.model(inputs["pixel_values"].to(self.model.device)).logits
+        sizes = [picture.shape[:2] for picture in pictures]
+        maps: dict[int, NDArray[np.float32]] = {}
+        for size in dict.fromkeys(sizes):  # pictures of one size are enlarged together
+            chosen = [index for index, other in enumerate(sizes) if other == size]
+            full = interpolate(logits_BCHW[chosen], size=size, mode="bilinear").softmax(dim=1)
+            maps |= zip(chosen, full.cpu().numpy(), strict=True)
+        return [maps[index] for index in range(len(pictures))]
+
+    def objects(self, output: Sequence[NDArray[np.float32]]) -> list[list[Detection]]:
         """Return the objects of each picture with a score above 0.3, in any order."""
-        found: list[list[Detection]] = []
-        for start in range(0, len(pictures), self.batch_size):
-            batch = pictures[start : start + self.batch_size]
-            inputs = self.image_processor(images=list(batch), return_tensors="pt")
-            logits = self.model(inputs["pixel_values"].to(self.model.device)).logits
-            for picture, logits_CHW in zip(batch, logits, strict=True):
-                full = interpolate(logits_CHW[None], size=picture.shape[:2], mode="bilinear")[0]
-                found.append(regions(full.softmax(0).cpu().numpy(), self._names))
-        return found
+        return [regions(probabilities_CHW, self._names) for probabilities_CHW in output]
 
 
 def regions(probabilities_CHW: NDArray[np.float32], names: Sequence[str]) -> list[Detection]:
@@ -93,9 +98,5 @@ def regions(probabilities_CHW: NDArray[np.float32], names: Sequence[str]) -> lis
         best = int(votes.argmax())
         score = float(votes[best] / votes.sum())
         if score > SCORE_THRESHOLD:
-            rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-            box = (
-                float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
-            )  # fmt: skip
-            found.append(Detection(names[best], score, box, mask))
+            found.append(Detection(names[best], score, mask_box(mask), mask))
     return found

@@ -4,8 +4,8 @@ A system reads its weights at the first request and lets go of them on `close()`
 may have the memory afterwards.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from uae.evaluation.pictures import Pixels
 
@@ -40,6 +40,15 @@ class PictureRequest(NamedTuple):
     seed: int
     place: str  # path of the picture, such as "geneval/00000/samples/0000.png"
     overlong: Overlong = "error"  # a system's own caption may be truncated: it is lost to it
+
+
+@runtime_checkable
+class Finite(Protocol):
+    """A system that has its pictures already, and can say beforehand whether they are all there."""
+
+    def check_places(self, benchmark: str, places: Collection[str]) -> None:
+        """Refuse pictures that do not fit what will be asked for, fewer or more."""
+        ...
 
 
 class System(Protocol):

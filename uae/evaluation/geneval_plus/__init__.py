@@ -1,0 +1,1 @@
+"""GenEval++: several objects with counts, colours, regions and sizes, by a checklist."""

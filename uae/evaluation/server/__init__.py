@@ -1,0 +1,1 @@
+"""Models behind OpenAI-compatible servers: requests, retries, and what a failed one means."""

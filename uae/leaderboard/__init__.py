@@ -1,0 +1,1 @@
+"""Results of many systems as one page: tables, charts, every sample, and comparisons."""
