@@ -28,7 +28,12 @@ def suite(tmp_path_factory):
                       ("dpg_bench", "num_prompts")):  # fmt: skip
         values["benchmarks"][name][key] = COUNTS[name]
     values["benchmarks"]["geneval"]["images_per_prompt"] = 1
-    values |= {"batch_size": 2, "bootstrap_resamples": 50, "min_self_test_accuracy": 0.5}
+    values |= {
+        "num_threads": 1,
+        "batch_size": 16,
+        "bootstrap_resamples": 50,
+        "min_self_test_accuracy": 0.5,
+    }
     path = tmp_path_factory.mktemp("suite") / "suite.yaml"
     path.write_text(yaml.safe_dump(values))
     return path

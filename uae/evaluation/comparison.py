@@ -25,7 +25,7 @@ from uae.evaluation.results import Result, Sample, check_comparable, read_result
 
 MAX_EXACT = 14  # pairs; all 2^14 sign patterns are counted
 NUM_DRAWN = 9_999  # sign patterns, where there are more pairs
-MEAN_OF_PARTS = frozenset({"geneval"})  # benchmarks whose score is the plain mean of their parts
+MEAN_OF_PARTS = frozenset({"geneval", "geneval_plus"})  # their score is the mean of their parts
 _TOLERANCE = 1e-6  # of a recomputed score, relative to the unit
 _CHUNK = 256  # sign patterns at a time
 _SHOWN = 20
@@ -68,10 +68,15 @@ def compare_folders(
     a: Path, b: Path, *, resamples: int, seed: int, exclude: Collection[str] = ()
 ) -> Comparison:
     """Compare the results in two folders; see `compare`."""
-    folders = (a, b)
-    results = [read_result(folder) for folder in folders]
-    samples = [read_samples(folder) for folder in folders]
-    return compare(*results, *samples, resamples=resamples, seed=seed, exclude=exclude)
+    return compare(
+        read_result(a),
+        read_result(b),
+        read_samples(a),
+        read_samples(b),
+        resamples=resamples,
+        seed=seed,
+        exclude=exclude,
+    )
 
 
 def compare(

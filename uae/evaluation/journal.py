@@ -6,12 +6,13 @@ the same samples through a model together, and get the same numbers to the last 
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from rich.console import Console
 from rich.progress import track
 
 from uae.errors import EvaluationError
@@ -117,7 +118,7 @@ class Journal:
         starts = range(0, len(units), batch_size)
         mine = starts[self.shard.number :: self.shard.count]
         left = [start for start in mine if not _path(folder, start).is_file()]
-        for start in track(left, description=phase, disable=not show or not left, transient=True):
+        for start in _shown(left, phase) if show else left:
             batch = units[start : start + batch_size]
             before = _read(_path(self._folder / after, start)) if after else []
             rows = work(batch, before)
@@ -174,6 +175,18 @@ def forget_failures(out: Path) -> int:
         if path.name in failed:
             path.unlink()
     return len(failed)
+
+
+def _shown(left: Sequence[int], phase: str) -> Iterator[int]:
+    """Yield the batches with a progress bar, or in a log with a line at each tenth."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        yield from track(left, description=phase, console=console, transient=True)
+        return
+    for done, start in enumerate(left, start=1):
+        yield start
+        if done * 10 // len(left) > (done - 1) * 10 // len(left):
+            console.print(f"{phase}: {done} of {len(left)} batches")
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:

@@ -1,7 +1,7 @@
 """Photographs whose content is known, for the self-tests of judges that were made for photographs.
 
-`uae/assets/known_pictures/card.md` names their makers and licences. Judges of the starter's drawings
-are tested on drawn scenes instead, see `benchmark_scenes`.
+`uae/assets/known_pictures/card.md` names their makers and licences. Judges of the starter's
+drawings are tested on drawn scenes instead, see `benchmark_scenes`.
 """
 
 import json

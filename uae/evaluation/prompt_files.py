@@ -37,8 +37,8 @@ def read_prompt_file(file: PromptFile, *, endpoint: str | None = None) -> Prompt
     sha256 = hashlib.sha256(content).hexdigest()
     if file.sha256 not in (None, sha256):
         raise EvaluationError(
-            f"{_shown(file.source)} has sha256 {sha256}, the recipe asks for {file.sha256}: another "
-            f"version of the prompts; correct the recipe if that is meant"
+            f"{_shown(file.source)} has sha256 {sha256}, the recipe asks for {file.sha256}: "
+            f"another version of the prompts; correct the recipe if that is meant"
         )
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

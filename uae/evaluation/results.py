@@ -21,7 +21,6 @@ RESULTS, SAMPLES = "results.json", "samples.parquet"
 
 State = Literal["scored", "wrong", "judge_error", "missing"]
 STATES: tuple[State, ...] = get_args(State)
-JUDGED: frozenset[State] = frozenset({"scored", "wrong"})
 Unit = Literal["share", "points"]  # 0 to 1, or 0 to 100
 _JSON_COLUMNS = ("images", "evidence")
 _COMPARABLE = ("benchmark", "protocol", "version", "judges", "prompts")
@@ -76,8 +75,8 @@ class Result(BaseModel):
 
     @property
     def complete(self) -> bool:
-        """Whether every sample has a verdict."""
-        return sum(self.states.get(state, 0) for state in JUDGED) == self.num_samples
+        """Whether there is a score: nothing that it needs is missing or could not be judged."""
+        return self.score is not None
 
 
 class Sample(BaseModel):

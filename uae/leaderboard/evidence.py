@@ -4,31 +4,15 @@ Known keys of a sample's evidence become boxes, questions, words, verdicts; what
 benchmark left, or left in another form, is shown as text. Nothing is dropped without a word.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from uae.evaluation.results import Sample
+from uae.leaderboard.nested import as_text
 
-MAX_TEXT = 6000  # characters of one text; a judge may have answered without end
 Box = tuple[float, float, float, float]
-
-
-def as_text(value: Any) -> str:
-    """Return a text as it is, nothing for None, and anything else as JSON; cut if very long."""
-    text = _whole_text(value)
-    left = len(text) - MAX_TEXT
-    return text if left <= 0 else f"{text[:MAX_TEXT]} … ({left} more characters)"
-
-
-def _whole_text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 AnyText = Annotated[str, BeforeValidator(as_text)]
@@ -65,7 +49,8 @@ class Verdict(_Read):
     judge: AnyText = ""
     order: AnyText = ""
     reply: AnyText = ""
-    choice: AnyText = ""
+    choice: AnyText = ""  # "" where there is no verdict
+    failure: AnyText = ""
 
 
 class Words(_Read):

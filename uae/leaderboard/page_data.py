@@ -13,17 +13,18 @@ a place in `details` or -1; in `pairs`, a and b are places in `rows`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from uae.evaluation.results import STATES, Part, Sample, read_samples
 from uae.leaderboard.choice import choice_in_words, spread_ids
-from uae.leaderboard.evidence import as_text, read_evidence
+from uae.leaderboard.evidence import read_evidence
 from uae.leaderboard.gathering import Entry
+from uae.leaderboard.nested import as_text
 from uae.leaderboard.numbers import incomplete, score_text
 from uae.leaderboard.pairs import compare_all
 from uae.leaderboard.pictures import Album
-from uae.leaderboard.tables import Table, flat
+from uae.leaderboard.tables import Table
 
 Json = dict[str, Any]
 
@@ -95,7 +96,7 @@ class PageData:
                 for name, part in result.parts.items()
             },
             "metrics": [[name, _part(part)] for name, part in result.metrics.items()],
-            "facts": [[name, _lines(value)] for name, value in _facts(entry).items()],
+            "facts": [[name, as_text(value)] for name, value in _facts(entry).items()],
             "samples": rows,
             "details": details,
         }
@@ -133,13 +134,6 @@ def _part(part: Part) -> str:
         return f"not measured ({part.num_samples} samples)"
     between = ", 95 % {} to {}".format(*map(score_text, part.interval)) if part.interval else ""
     return f"{score_text(part.score)}{between} ({part.num_samples} samples)"
-
-
-def _lines(value: Any) -> str:
-    """Return nested values as lines, each with the way to it."""
-    if not isinstance(value, Mapping):
-        return as_text(value)
-    return "\n".join(f"{name}: {text}" for name, text in flat(value).items())
 
 
 def _facts(entry: Entry) -> Json:

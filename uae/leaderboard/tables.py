@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from uae.errors import EvaluationError
 from uae.evaluation.results import Result, Unit, check_comparable
 from uae.leaderboard.gathering import Entry
+from uae.leaderboard.nested import flat
 from uae.leaderboard.reported import ReportedScores, ReportedSet, converted, same_name
 
 TITLES = {  # the order of the page; others follow by name
@@ -201,18 +202,6 @@ def _differences(first: Table, table: Table) -> list[str]:
         for key in keys
         if table.facts.get(key) != first.facts.get(key)
     ]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested values by the names that lead to them."""
-    found: dict[str, str] = {}
-    for key, value in values.items():
-        name = f"{prefix} {key}".strip()
-        if isinstance(value, Mapping):
-            found |= flat(value, name)
-        else:
-            found[name] = str(value)
-    return found
 
 
 def _shortened(facts: Mapping[str, str]) -> dict[str, str]:

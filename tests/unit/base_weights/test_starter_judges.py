@@ -10,7 +10,7 @@ import torch
 from uae.base_weights.scorer_measures import draw, heldout_scenes
 from uae.base_weights.variants import change_attributes
 from uae.data.starter.vocabulary import STARTER_WEIGHTS
-from uae.evaluation.dpg_bench.run import self_test
+from uae.evaluation.dpg_bench.judging import check_on_scenes
 from uae.evaluation.geneval.detector_loading import load_detector
 from uae.evaluation.judges.starter import StarterJudge
 from uae.evaluation.pictures import to_pixels
@@ -63,7 +63,7 @@ def test_detector_finds_most_objects_and_little_else():
 def test_judge_answers_most_questions_rightly():
     judge = StarterJudge.load(STARTER_WEIGHTS / "judge")
     scenes = heldout_scenes(16, seed=3)
-    assert self_test(judge, scenes, seed=0, batch_size=64).accuracy > 0.85
+    assert check_on_scenes(judge, scenes, seed=0, batch_size=64).accuracy > 0.85
 
 
 @pytest.mark.parametrize(("name", "budget"), BUDGET_BYTES.items())

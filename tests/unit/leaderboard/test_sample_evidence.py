@@ -1,6 +1,7 @@
 from unit.leaderboard.example_results import make_sample
 
-from uae.leaderboard.evidence import MAX_TEXT, as_text, read_evidence
+from uae.leaderboard.evidence import read_evidence
+from uae.leaderboard.nested import MAX_TEXT, as_text
 
 
 def test_known_evidence_is_drawn():

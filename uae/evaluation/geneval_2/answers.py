@@ -4,7 +4,7 @@ Other than p(yes) / (p(yes) + p(no)), this is a share of all replies, and answer
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,7 +17,6 @@ SUFFIX = "Answer in one word."  # part of the published protocol
 _ROUNDING = 1e-3  # sums of many float probabilities may exceed 1 by as much
 
 
-@runtime_checkable
 class AnswerJudge(Protocol):
     """Says how probable it is that its reply begins with a given answer."""
 

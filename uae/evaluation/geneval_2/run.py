@@ -19,8 +19,8 @@ from uae.evaluation.geneval_2.prompts import Prompt, read_prompts
 from uae.evaluation.geneval_2.self_test import self_test
 from uae.evaluation.geneval_2.soft_tifa import arithmetic_mean, geometric_mean, summarise
 from uae.evaluation.journal import Journal, Row, Unfinished
-from uae.evaluation.judges.base import JudgeError, YesNoJudge
-from uae.evaluation.judges.loading import load_yes_no_judge
+from uae.evaluation.judges.base import JudgeError
+from uae.evaluation.judges.loading import load_chat_judge
 from uae.evaluation.painting import image_path, paint, read_painted
 from uae.evaluation.prompt_files import read_prompt_file
 from uae.evaluation.results import PromptSet, Result, Sample, write_results
@@ -47,8 +47,8 @@ def run(settings: Geneval2Recipe, context: Context, system: System, out: Path) -
             in the prompt file.
 
     Raises:
-        EvaluationError: If the system does not paint, a prompt is wrong, or the judge cannot say
-            how probable an answer is or fails on known pictures.
+        EvaluationError: If the system does not paint, a prompt is wrong, or the judge fails
+            on known pictures.
         ModelError: If the judge cannot be loaded.
         Unfinished: While other shards have work.
     """
@@ -57,7 +57,7 @@ def run(settings: Geneval2Recipe, context: Context, system: System, out: Path) -
         context,
         system,
         out,
-        lambda: load_yes_no_judge(settings.judge, context.weights, context.device),
+        lambda: load_chat_judge(settings.judge, context.weights, context.device),
     )
 
 
@@ -66,13 +66,13 @@ def evaluate(
     context: Context,
     system: System,
     out: Path,
-    load_judge: Callable[[], YesNoJudge | AnswerJudge],
+    load_judge: Callable[[], AnswerJudge],
 ) -> Result:
     """Do `run` with any judge, loaded once prompts and system are known to be right."""
     prompts, source = load_prompts(settings, context)
     requests = picture_requests(prompts, context.seed)
     require(system, BENCHMARK, pictures=True, places=[asked.place for asked in requests])
-    judge = answering(load_judge())
+    judge = load_judge()
     stamp = _stamp(settings, context, system, judge, prompts, source)
     journal = Journal.open(out, _decides(stamp), context.shard)
     if (done := journal.result()) is not None:
@@ -113,21 +113,6 @@ def evaluate(
     )
     journal.close()
     return result
-
-
-def answering(judge: YesNoJudge | AnswerJudge) -> AnswerJudge:
-    """Return the judge, if it can say how probable an answer is.
-
-    Raises:
-        EvaluationError: If it only tells yes from no.
-    """
-    if not isinstance(judge, AnswerJudge):
-        raise EvaluationError(
-            f"GenEval 2 asks how probable answers are, numbers among them; the judge "
-            f"{judge.identity} only tells yes from no: give one of kind vlm, or a server with "
-            f"log_probs"
-        )
-    return judge
 
 
 def load_prompts(settings: Geneval2Recipe, context: Context) -> tuple[list[Prompt], str]:

@@ -1,12 +1,19 @@
 """The judge that a recipe names. Only the chosen kind's code is imported."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from uae.evaluation.judges.base import ChatJudge, YesNoJudge
+from uae.evaluation.judges.base import YesNoJudge
 from uae.evaluation.judges.files import named_folder
 from uae.recipe import ChatJudgeRecipe, YesNoJudgeRecipe
+
+if TYPE_CHECKING:
+    from uae.evaluation.judges.server import ServerJudge
+    from uae.evaluation.judges.vlm import VlmJudge
+
+WordJudge: TypeAlias = "VlmJudge | ServerJudge"
 
 
 def load_yes_no_judge(recipe: YesNoJudgeRecipe, weights: Path, device: torch.device) -> YesNoJudge:
@@ -32,8 +39,8 @@ def load_yes_no_judge(recipe: YesNoJudgeRecipe, weights: Path, device: torch.dev
     return ServerJudge(recipe)
 
 
-def load_chat_judge(recipe: ChatJudgeRecipe, weights: Path, device: torch.device) -> ChatJudge:
-    """Load a judge that answers in words.
+def load_chat_judge(recipe: ChatJudgeRecipe, weights: Path, device: torch.device) -> WordJudge:
+    """Load a judge that answers in words, and says how probable an answer is.
 
     Raises:
         ModelError: If it is missing or its weights do not fit.

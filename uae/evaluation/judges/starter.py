@@ -142,7 +142,6 @@ class StarterJudge:
         processor = ImageProcessor.load(folder)
         return cls(model.to(device), tokenizer, processor, identity=identity)
 
-    @torch.inference_mode()
     def probabilities(
         self, pictures: Sequence[Pixels], questions: Sequence[str], picture_of: Sequence[int]
     ) -> list[float | JudgeError]:
@@ -151,6 +150,22 @@ class StarterJudge:
         Raises:
             EvaluationError: If a probability is not finite: that is never a "no".
         """
+        answers: dict[int, float] = {}
+        for shape in sorted({pictures[index].shape for index in picture_of}):
+            asked = [q for q, index in enumerate(picture_of) if pictures[index].shape == shape]
+            of_shape = sorted({picture_of[q] for q in asked})
+            p_yes = self._of_one_size(
+                [pictures[index] for index in of_shape],
+                [questions[q] for q in asked],
+                [of_shape.index(picture_of[q]) for q in asked],
+            )
+            answers.update(zip(asked, p_yes, strict=True))
+        return [answers[q] for q in range(len(questions))]
+
+    @torch.inference_mode()
+    def _of_one_size(
+        self, pictures: Sequence[Pixels], questions: Sequence[str], picture_of: Sequence[int]
+    ) -> list[float]:
         inputs = build_questions(
             self.tokenizer, self.image_processor, pictures, questions, picture_of
         )

@@ -32,6 +32,7 @@ class FolderSystem:
             raise EvaluationError(f"system {recipe.name!r}: no folder {recipe.path}")
         self._missing_allowed = recipe.missing == "count"
         self._captions: dict[str, dict[str, str]] = {}
+        self._grid: tuple[Path, list[Pixels]] | None = None  # the last one: crops come in a row
         self.identity = {
             "name": recipe.name,
             "kind": "folder",
@@ -99,14 +100,18 @@ class FolderSystem:
         if file is None:
             return Failure(f"no picture {place}")
         try:
-            picture = read_png(file)
             if file.parent != (self._root / place).parent:  # the grid of which it is a part
-                return cut_grid(picture, name=file.name)[int(Path(place).stem)]
+                return self._crops(file)[int(Path(place).stem)]
+            return read_png(file)
         except EvaluationError as error:
             if not self._missing_allowed:
                 raise
             return Failure(str(error))
-        return picture
+
+    def _crops(self, file: Path) -> list[Pixels]:
+        if self._grid is None or self._grid[0] != file:
+            self._grid = file, cut_grid(read_png(file), name=file.name)
+        return self._grid[1]
 
     def _file(self, place: str) -> Path | None:
         """Return the file of a place: itself, with another suffix, or the grid it is a part of."""

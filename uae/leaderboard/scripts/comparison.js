@@ -45,7 +45,9 @@ function differenceLine(table, a, b) {
     "A \u2212 B ", el("b", {}, signedText(sign * pair.difference, table.unit)),
     `, 95 % ${signedText(low, table.unit)} to ${signedText(high, table.unit)}, ${pText(pair.p_value)}`,
   ];
-  return [...line, el("small", {}, pair.note)];
+  const [better, worse] = sign > 0 ? [pair.better, pair.worse] : [pair.worse, pair.better];
+  const counts = `${pair.num_pairs} prompts: A better on ${better}, B on ${worse}, equal on ${pair.equal}. Paired by prompt; bootstrap interval, two-sided test (${pair.test}).`;
+  return [...line, el("small", {}, counts)];
 }
 
 function openComparison(table, a, b) {

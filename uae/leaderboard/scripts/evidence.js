@@ -80,7 +80,7 @@ function objectTable(objects) {
 }
 
 function verdictTable(verdicts) {
-  return table(["Judge", "Order", "Choice", "Reply"], verdicts.map((one) => [one.judge, one.order, one.choice, one.reply]));
+  return table(["Judge", "Order", "Choice", "Reply"], verdicts.map((one) => [one.judge, one.order, one.choice || one.failure || "none", one.reply]));
 }
 
 function table(names, rows) {

@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from uae.errors import ModelError
@@ -20,6 +21,14 @@ def test_outside_the_mask_is_gray_and_the_crop_is_the_box():
     assert crop.shape == (3, 3, 3)
     assert (crop[1, 1] == OUTSIDE).all()
     assert (crop[0, 0] == PICTURE[2, 3]).all()
+
+
+def test_the_mask_is_applied_before_the_crop_as_in_the_published_script():
+    inside = Image.fromarray(MASK)
+    blank = Image.new("RGB", (8, 8), "#999")
+    expected = Image.composite(Image.fromarray(PICTURE), blank, inside).crop((2, 1, 7, 6))
+    crop = masked_crop(PICTURE, Detection("cat", 1.0, (2, 1, 7, 6), MASK))
+    assert (np.asarray(crop) == np.asarray(expected)).all()
 
 
 def test_without_a_mask_the_box_is_cut_out():

@@ -6,10 +6,14 @@ import pytest
 from uae.data.geneval import TASKS, Include
 from uae.data.starter.prompts import scene_prompts
 from uae.data.starter.scenes import sample_facts
-from uae.data.starter.vocabulary import CLASSES, COLORS
 from uae.errors import EvaluationError
-from uae.evaluation.geneval.prompts import read_prompts
-from uae.evaluation.geneval.run import true_verdict
+from uae.evaluation.geneval.known_answers import true_verdict
+from uae.evaluation.geneval.prompts import load_prompts, parse_prompts
+from uae.evaluation.geneval.vocabulary import VOCABULARIES
+from uae.evaluation.prompt_files import PromptText
+from uae.recipe import GenevalRecipe
+
+OFFICIAL = VOCABULARIES["official"]
 
 OFFICIAL_ROWS = [
     {"tag": "single_object", "include": [{"class": "bench", "count": 1}], "prompt": "a bench"},
@@ -28,61 +32,174 @@ OFFICIAL_ROWS = [
         "prompt": "a photo of a dog right of a cow",
     },
 ]
-KNOWN = ("bench", "clock", "cow", "dog")
 
 
-def write_rows(path, rows, newline="\n"):
-    path.write_bytes(newline.join(json.dumps(row) for row in rows).encode())
-    return path
+def file_of(rows, newline="\n", source="p.jsonl"):
+    return PromptText(newline.join(json.dumps(row) for row in rows), source, "0" * 64)
 
 
-def test_official_rows_are_read_and_written_unchanged(tmp_path):
-    prompts = read_prompts(
-        write_rows(tmp_path / "p.jsonl", OFFICIAL_ROWS), classes=KNOWN, colors=()
-    )
+def settings_with(**changes):
+    fields = {
+        "prompts": "scenes",
+        "rewritten": None,
+        "num_prompts": None,
+        "images_per_prompt": 1,
+        "detector": "detector",
+        "colors": "clip",
+        "vocabulary": "official",
+    }
+    return GenevalRecipe.model_validate(fields | changes)
+
+
+def written(path, text):
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return {"source": str(path), "sha256": None}
+
+
+def rows_text(rows=OFFICIAL_ROWS):
+    return "\n".join(json.dumps(row) for row in rows)
+
+
+def test_official_rows_are_read_and_written_unchanged():
+    prompts = parse_prompts(file_of(OFFICIAL_ROWS), OFFICIAL)
     assert [prompt.to_json() for prompt in prompts] == OFFICIAL_ROWS
     assert prompts[2].include[1] == Include("dog", 1, None, "right of", 0)
 
 
-def test_windows_line_ends_and_a_byte_order_mark_are_accepted(tmp_path):
-    path = write_rows(tmp_path / "p.jsonl", OFFICIAL_ROWS, newline="\r\n")
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert len(read_prompts(path, classes=KNOWN, colors=())) == 3
+def test_windows_line_ends_and_a_byte_order_mark_are_accepted(context, tmp_path):
+    text = b"\xef\xbb\xbf" + rows_text().replace("\n", "\r\n").encode() + b"\r\n"
+    plain = written(tmp_path / "plain.jsonl", rows_text())
+    windows = written(tmp_path / "windows.jsonl", text)
+    read = [load_prompts(settings_with(prompts=file), context()) for file in (plain, windows)]
+    assert read[0].prompts == read[1].prompts
+    assert read[0].described.sha256 == read[1].described.sha256
+    assert read[0].described.name == "geneval"
+    assert read[0].described.source == str(tmp_path / "plain.jsonl")
+    assert read[0].texts == tuple(row["prompt"] for row in OFFICIAL_ROWS)
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"tag": "colours"}, "colours"),
-        ({"include": [{"class": "unicorn", "count": 1}]}, "unicorn"),
-        ({"include": [{"class": "bench", "count": 0}]}, "count"),
-        ({"include": [{"class": "bench", "count": 1, "color": "mauve"}]}, "mauve"),
-        ({"include": [{"class": "bench", "count": 1, "position": ["behind", 0]}]}, "behind"),
-        ({"include": [{"class": "bench", "count": 1, "position": ["above", 0]}]}, "target"),
-        ({"include": []}, "empty"),
-        ({"prompt": None, "include": None}, "include|NoneType"),
+        ({"tag": "colours"}, "unknown tag 'colours'"),
+        ({"include": [{"class": "unicorn", "count": 1}]}, "unknown class 'unicorn'"),
+        ({"exclude": [{"class": "unicorn", "count": 1}]}, "unknown class 'unicorn'"),
+        ({"include": [{"class": "bench", "count": 0}]}, "count must be a positive"),
+        ({"include": [{"class": "bench", "count": True}]}, "count must be a positive"),
+        ({"include": [{"class": "bench", "count": 1, "color": "mauve"}]}, "unknown color 'mauve'"),
+        (
+            {"include": [{"class": "bench", "count": 1, "colour": "red"}]},
+            r"unknown keys \['colour'",
+        ),
+        ({"include": [{"class": "bench"}]}, "KeyError"),
+        (
+            {"include": [{"class": "bench", "count": 1, "position": ["behind", 0]}]},
+            "unknown relation 'behind'",
+        ),
+        (
+            {"include": [{"class": "bench", "count": 1, "position": ["above", 0]}]},
+            "unknown position target 0",
+        ),
+        ({"include": [{"class": "bench", "count": 1, "position": ["above"]}]}, "ValueError"),
+        ({"include": []}, "include is empty"),
+        ({"excluded": []}, r"unknown keys \['excluded'\]"),
+        ({"include": None}, "TypeError"),
+        ({"prompt": ""}, "prompt must be a text"),
+        ({"prompt": None}, "prompt must be a text"),
     ],
 )
-def test_a_bad_row_is_named_by_line(tmp_path, change, named):
-    path = write_rows(tmp_path / "p.jsonl", [OFFICIAL_ROWS[1], OFFICIAL_ROWS[0] | change])
-    with pytest.raises(EvaluationError, match=f"p.jsonl:2.*({named})"):
-        read_prompts(path, classes=KNOWN, colors=("red",))
+def test_a_bad_row_is_named_by_line(change, named):
+    rows = [OFFICIAL_ROWS[1], OFFICIAL_ROWS[0] | change]
+    with pytest.raises(EvaluationError, match=f"p.jsonl:2: not a GenEval prompt: .*{named}"):
+        parse_prompts(file_of(rows), OFFICIAL)
 
 
-def test_repeated_broken_and_absent_files_are_refused(tmp_path):
-    with pytest.raises(EvaluationError, match="repeats line 1"):
-        read_prompts(write_rows(tmp_path / "p", OFFICIAL_ROWS[:1] * 2), classes=KNOWN, colors=())
-    (tmp_path / "p").write_text("{not json")
-    with pytest.raises(EvaluationError, match=":1"):
-        read_prompts(tmp_path / "p", classes=KNOWN, colors=())
-    (tmp_path / "p").write_text("\n")
-    with pytest.raises(EvaluationError, match="no prompt"):
-        read_prompts(tmp_path / "p", classes=KNOWN, colors=())
-    with pytest.raises(EvaluationError, match="no GenEval prompt file"):
-        read_prompts(tmp_path / "absent", classes=KNOWN, colors=())
+def test_repeated_and_broken_rows_are_named_by_line():
+    with pytest.raises(EvaluationError, match="p.jsonl:3: repeats line 1"):
+        parse_prompts(file_of([*OFFICIAL_ROWS[:2], OFFICIAL_ROWS[0]]), OFFICIAL)
+    with pytest.raises(EvaluationError, match=":2: not a GenEval prompt"):
+        parse_prompts(PromptText("\n{not json", "p", ""), OFFICIAL)
+    with pytest.raises(EvaluationError, match=":1: not a GenEval prompt"):
+        parse_prompts(PromptText("[]", "p", ""), OFFICIAL)
 
 
-def test_every_prompt_is_new_true_of_its_scene_and_in_the_official_format(tmp_path):
+def test_the_starters_words_are_another_vocabulary():
+    with pytest.raises(EvaluationError, match="unknown class 'bench'"):
+        parse_prompts(file_of(OFFICIAL_ROWS), VOCABULARIES["starter"])
+
+
+def test_the_first_prompts_are_another_set(context, tmp_path):
+    file = written(tmp_path / "p.jsonl", rows_text())
+    whole = load_prompts(settings_with(prompts=file), context())
+    part = load_prompts(settings_with(prompts=file, num_prompts=2), context())
+    assert part.prompts == whole.prompts[:2]
+    assert (part.described.count, whole.described.count) == (2, 3)
+    assert part.described.sha256 != whole.described.sha256
+    with pytest.raises(EvaluationError, match="num_prompts is 4, .* holds 3"):
+        load_prompts(settings_with(prompts=file, num_prompts=4), context())
+
+
+LONG = ["a wooden bench in a park", "three round clocks", "a dog stands right of a cow"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(LONG),
+        "\r\n".join(LONG) + "\r\n",
+        "\n".join(json.dumps({"prompt": text}) for text in LONG),
+        rows_text([row | {"prompt": text} for row, text in zip(OFFICIAL_ROWS, LONG, strict=True)]),
+    ],
+)
+def test_rewritten_texts_are_painted_and_the_rules_remain(context, tmp_path, text):
+    file = written(tmp_path / "p.jsonl", rows_text())
+    plain = load_prompts(settings_with(prompts=file), context())
+    rewritten = written(tmp_path / "long.jsonl", text)
+    asked = load_prompts(settings_with(prompts=file, rewritten=rewritten), context())
+    assert list(asked.texts) == LONG
+    assert asked.prompts == plain.prompts
+    assert asked.described.name == "geneval-rewritten"
+    assert asked.described.sha256 != plain.described.sha256
+    first = settings_with(prompts=file, rewritten=rewritten, num_prompts=1)
+    assert load_prompts(first, context()).texts == (LONG[0],)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("\n".join(LONG[:2]), "holds 2 lines for 3 prompts"),
+        ("\n".join([*LONG, "one more"]), "holds 4 lines for 3 prompts"),
+        ("a\n\nb", ":2: no text for 'a photo of three clocks'"),
+        ('{"prompt": "a"}\n{"text": "b"}\n{"prompt": "c"}', ":2: no text"),
+        ('{"prompt": "a"}\n{"prompt": 2}\n{"prompt": "c"}', ":2: no text"),
+        ('{"prompt": "a"}\nb\n{"prompt": "c"}', ":2: no text"),
+        (rows_text(OFFICIAL_ROWS[::-1]), ":1: .* tag is another prompt's: 'position'"),
+    ],
+)
+def test_rewritten_texts_that_do_not_fit_are_refused(context, tmp_path, text, named):
+    file = written(tmp_path / "p.jsonl", rows_text())
+    rewritten = written(tmp_path / "long", text)
+    with pytest.raises(EvaluationError, match=named):
+        load_prompts(settings_with(prompts=file, rewritten=rewritten), context())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"vocabulary": "official"}, {"rewritten": {"source": "x", "sha256": None}}]
+)
+def test_scenes_are_in_the_starters_words_and_not_rewritten(context, changes):
+    settings = settings_with(**{"num_prompts": 6, "vocabulary": "starter"} | changes)
+    with pytest.raises(EvaluationError, match="scenes"):
+        load_prompts(settings, context())
+
+
+def test_prompts_from_scenes_keep_their_scenes(context, scenes):
+    asked = load_prompts(settings_with(num_prompts=6, vocabulary="starter"), context())
+    assert (asked.described.name, asked.described.source) == ("scenes", "data")
+    assert len(asked.scenes) == len(asked.prompts) == asked.described.count == 6
+    assert all(map(true_verdict, asked.prompts, asked.scenes))
+
+
+def test_every_prompt_is_new_true_of_its_scene_and_in_the_official_format():
     rng = random.Random(0)
     pairs = scene_prompts([sample_facts(rng) for _ in range(150)], 48)
     prompts = [prompt for prompt, _ in pairs]
@@ -91,5 +208,5 @@ def test_every_prompt_is_new_true_of_its_scene_and_in_the_official_format(tmp_pa
     assert all(true_verdict(prompt, facts) for prompt, facts in pairs)
     relations = {prompt.include[1].relation for prompt in prompts if prompt.tag == "position"}
     assert len(relations) > 1
-    path = write_rows(tmp_path / "p.jsonl", [prompt.to_json() for prompt in prompts])
-    assert read_prompts(path, classes=CLASSES, colors=tuple(COLORS)) == prompts
+    file = file_of([prompt.to_json() for prompt in prompts])
+    assert parse_prompts(file, VOCABULARIES["starter"]) == prompts

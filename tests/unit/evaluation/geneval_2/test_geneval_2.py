@@ -5,7 +5,7 @@ import pytest
 
 from uae.errors import EvaluationError
 from uae.evaluation.bootstrap import Interval
-from uae.evaluation.geneval_2.run import evaluate, run
+from uae.evaluation.geneval_2.run import evaluate
 from uae.evaluation.geneval_2.self_test import known_questions
 from uae.evaluation.journal import Shard, Unfinished
 from uae.evaluation.judges.base import JudgeError
@@ -277,17 +277,6 @@ def test_a_judge_that_does_not_answer_does_not_score(settings, context_of, tmp_p
     judge = Knowing(errors=("Is there a cat in the picture?",))
     with pytest.raises(EvaluationError, match="self-test failed"):
         judged(settings(), context_of(), tmp_path / "out", judge=judge)
-
-
-def test_a_judge_of_yes_and_no_is_refused(settings, context_of, tmp_path):
-    with pytest.raises(EvaluationError, match="only tells yes from no: give one of kind vlm"):
-        judged(settings(), context_of(), tmp_path / "out", judge=YesNo())
-
-
-def test_the_starter_judge_is_refused(settings, context_of, tmp_path):
-    starter = settings(judge={"kind": "starter", "path": "judge"})
-    with pytest.raises(EvaluationError, match="only tells yes from no"):
-        run(starter, context_of(), Swatches(), tmp_path / "out")
 
 
 def test_a_system_that_does_not_paint_is_refused(settings, context_of, tmp_path):

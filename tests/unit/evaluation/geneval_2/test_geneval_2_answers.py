@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from uae.errors import EvaluationError
-from uae.evaluation.geneval_2.answers import AnswerJudge, Question, ask, atom_question
+from uae.evaluation.geneval_2.answers import Question, ask, atom_question
 from uae.evaluation.geneval_2.prompts import Atom
 from uae.evaluation.judges.base import JudgeError
 
@@ -26,7 +26,6 @@ class Recorder:
 def test_questions_go_in_batches_with_the_pictures_they_need():
     questions = [Question(picture, f"q{i}", ("Yes",)) for i, picture in enumerate([0, 0, 1, 2, 2])]
     judge = Recorder()
-    assert isinstance(judge, AnswerJudge)
     assert ask(judge, PICTURES, questions, batch_size=3) == [0.1, 0.1, 0.2, 0.3, 0.3]
     assert judge.asked == [
         (2, ["q0", "q1", "q2"], [("Yes",)] * 3, [0, 0, 1]),

@@ -69,6 +69,14 @@ def test_probability_is_of_yes_among_yes_and_no(judge, pictures):
     torch.testing.assert_close(torch.tensor(p_yes), yes / (yes + no), atol=1e-6, rtol=0)
 
 
+def test_pictures_of_several_sizes_are_answered_in_order(judge, pictures):
+    large = np.repeat(np.repeat(pictures[1], 2, axis=0), 2, axis=1)
+    mixed = judge.probabilities([large, pictures[0]], [QUESTIONS[0], QUESTIONS[1]], [1, 0])
+    (small_alone,) = judge.probabilities([pictures[0]], [QUESTIONS[0]], [0])
+    (large_alone,) = judge.probabilities([large], [QUESTIONS[1]], [0])
+    assert mixed == pytest.approx([small_alone, large_alone], abs=1e-6)
+
+
 def test_the_answer_depends_on_the_picture(judge, pictures):
     p_yes = judge.probabilities(pictures, [QUESTIONS[0]] * 2, [0, 1])
     assert p_yes[0] != p_yes[1]

@@ -1,0 +1,1 @@
+"""Text in pictures: painted as asked for, and transcribed by the captioner."""
