@@ -40,7 +40,7 @@ from uae.seeds import derive_seed
 
 PROTOCOL = "geneval"
 VERSION = 2
-SELF_TEST_PROMPTS = 48  # made from scenes, where the prompts themselves are not
+SELF_TEST_PROMPTS = 24  # made from scenes, where the prompts themselves are not
 
 
 def run(settings: GenevalRecipe, context: Context, system: System, out: Path) -> Result:
