@@ -75,21 +75,25 @@ class Phases:
         """Judge this shard's pictures, and return the samples of all, or None while some lack."""
         size, places = self.context.judging.batch_size, self.places
 
-        def look(start: int) -> Looked:
+        def read(start: int) -> list[Pixels | None]:
             batch = places[start : start + size]
             paths = [sample_path(self.out / IMAGES, *place) for place in batch]
-            pictures = list(readers.map(_read, paths))
+            return list(readers.map(_read, paths))
+
+        def look(start: int) -> Looked:
+            pictures = pictures_of.take(start)
             there = [picture for picture in pictures if picture is not None]
             return Looked(pictures, models.detector.infer(there) if there else None)
 
         def work(batch: Sequence[Place], painted: list[Row]) -> list[Row]:
             start = batch[0].number * self.images_per_prompt + batch[0].image
-            return self._judged(models, batch, painted, ahead.take(start))
+            return self._judged(models, batch, painted, looked.take(start))
 
         step = size * self.context.shard.count
         with (
             ThreadPoolExecutor(READERS) as readers,
-            Lookahead(look, step=step, end=len(places)) as ahead,
+            Lookahead(read, step=step, end=len(places)) as pictures_of,
+            Lookahead(look, step=step, end=len(places)) as looked,
         ):
             return self._map(journal, "judged", work, after="pictures")
 

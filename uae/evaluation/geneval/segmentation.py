@@ -6,12 +6,13 @@ it carry its name and are refused in comparisons with others.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import label
+from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers.models.segformer.image_processing_segformer import SegformerImageProcessor
 from transformers.models.segformer.modeling_segformer import SegformerForSemanticSegmentation
@@ -25,6 +26,13 @@ from uae.models.bundle import bundle_sha, load_transformers, loading
 BACKGROUND = "background"
 MIN_REGION_SHARE = 0.008  # of the picture; smaller regions are specks, not objects
 CORE = 0.1  # background probability below which a pixel is inside an object, not on its outline
+
+
+class ClassMaps(NamedTuple):
+    """What SegFormer says about a batch."""
+
+    logits_BCHW: Tensor  # at a quarter of the resolution of the input
+    sizes: list[tuple[int, int]]  # (height, width) of the pictures
 
 
 class SegformerDetector(Detector):
@@ -59,21 +67,28 @@ class SegformerDetector(Detector):
         return cls(model.to(device), processor, identity=identity, batch_size=batch_size)
 
     @torch.inference_mode()
-    def infer(self, pictures: Sequence[Pixels]) -> list[NDArray[np.float32]]:
-        """Return each picture's class probabilities (C, H, W)."""
+    def infer(self, pictures: Sequence[Pixels]) -> ClassMaps:
+        """Return the model's output for one batch."""
         inputs = self.image_processor(images=list(pictures), return_tensors="pt")
         logits_BCHW = self.model(inputs["pixel_values"].to(self.model.device)).logits
-        sizes = [picture.shape[:2] for picture in pictures]
-        maps: dict[int, NDArray[np.float32]] = {}
-        for size in dict.fromkeys(sizes):  # pictures of one size are enlarged together
-            chosen = [index for index, other in enumerate(sizes) if other == size]
-            full = interpolate(logits_BCHW[chosen], size=size, mode="bilinear").softmax(dim=1)
-            maps |= zip(chosen, full.cpu().numpy(), strict=True)
-        return [maps[index] for index in range(len(pictures))]
+        return ClassMaps(
+            logits_BCHW, [(picture.shape[0], picture.shape[1]) for picture in pictures]
+        )
 
-    def objects(self, output: Sequence[NDArray[np.float32]]) -> list[list[Detection]]:
+    def objects(self, output: ClassMaps) -> list[list[Detection]]:
         """Return the objects of each picture with a score above 0.3, in any order."""
-        return [regions(probabilities_CHW, self._names) for probabilities_CHW in output]
+        return [regions(maps_CHW, self._names) for maps_CHW in probabilities(output)]
+
+
+@torch.inference_mode()
+def probabilities(output: ClassMaps) -> list[NDArray[np.float32]]:
+    """Return each picture's class probabilities (C, H, W), pictures of one size together."""
+    maps: dict[int, NDArray[np.float32]] = {}
+    for size in dict.fromkeys(output.sizes):
+        chosen = [index for index, other in enumerate(output.sizes) if other == size]
+        full = interpolate(output.logits_BCHW[chosen], size=size, mode="bilinear").softmax(dim=1)
+        maps |= zip(chosen, full.cpu().numpy(), strict=True)
+    return [maps[index] for index in range(len(output.sizes))]
 
 
 def regions(probabilities_CHW: NDArray[np.float32], names: Sequence[str]) -> list[Detection]:

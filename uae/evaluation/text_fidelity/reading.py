@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -24,8 +24,16 @@ NUM_SELF_TEST = 12
 PLAIN_WORDS = ("OPEN", "Coffee", "Summer Sale", "EXIT", "Library", "Good morning")
 
 
+class Reader(Protocol):
+    """Reads what is written in pictures."""
+
+    def read(self, picture: Pixels) -> list[str]:
+        """Return the texts in a picture."""
+        ...
+
+
 class PictureReader:
-    """Reads pictures of any size, smaller ones enlarged."""
+    """OCR by RapidOCR, of pictures of any size, smaller ones enlarged."""
 
     def __init__(self, upscale_to: int) -> None:
         """Load the models.
@@ -73,9 +81,7 @@ def reader_identity(upscale_to: int) -> dict[str, str]:
     }
 
 
-def check_reader(
-    reader: PictureReader, prompts: Sequence[TextPrompt], minimum: float
-) -> dict[str, Any]:
+def check_reader(reader: Reader, prompts: Sequence[TextPrompt], minimum: float) -> dict[str, Any]:
     """Refuse a reader that does not read known words, or reads words that are not there.
 
     Known are the prompts' own words in their known pictures, or plain words where no font has them.

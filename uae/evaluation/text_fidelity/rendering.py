@@ -19,7 +19,7 @@ _NO_CHARACTER = "\uffff"  # never assigned: a font draws its sign for what it la
 
 
 def can_render(texts: Sequence[str]) -> bool:
-    """Return whether the font has every character; Pillow's own has the Latin ones."""
+    """Return whether the font has every character; Pillow's own has those of ASCII."""
     lacking = _shape(_NO_CHARACTER)
     characters = {character for text in texts for character in text if not character.isspace()}
     return all(_shape(character) != lacking for character in characters)

@@ -10,7 +10,7 @@ A system that only paints has no transcription. One that only writes is judged b
 alone, under a protocol of its own, so that the two are never compared.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,12 @@ from uae.evaluation.scoring import mean_part, score_or_bounds
 from uae.evaluation.systems.base import CaptionRequest, Failure, PictureRequest, System
 from uae.evaluation.systems.requirements import require
 from uae.evaluation.text_fidelity.prompts import TextPrompt, load_prompts
-from uae.evaluation.text_fidelity.reading import PictureReader, check_reader, reader_identity
+from uae.evaluation.text_fidelity.reading import (
+    PictureReader,
+    Reader,
+    check_reader,
+    reader_identity,
+)
 from uae.evaluation.text_fidelity.words import edit_similarity, same_words, word_accuracy
 from uae.recipe import TextFidelityRecipe
 from uae.seeds import derive_seed
@@ -75,6 +80,17 @@ def run(settings: TextFidelityRecipe, context: Context, system: System, out: Pat
         ModelError: If RapidOCR is not installed.
         Unfinished: While other shards have work to do.
     """
+    return evaluate(settings, context, system, out, PictureReader)
+
+
+def evaluate(
+    settings: TextFidelityRecipe,
+    context: Context,
+    system: System,
+    out: Path,
+    load_reader: Callable[[int], Reader],
+) -> Result:
+    """Do `run` with any reader, loaded only if the system paints."""
     prompts, prompt_set = load_prompts(settings, context)
     units = [
         Unit(number, prompt, derive_seed(context.seed, PROTOCOL, prompt.prompt_id))
@@ -86,11 +102,8 @@ def run(settings: TextFidelityRecipe, context: Context, system: System, out: Pat
     journal = Journal.open(out, decides, context.shard)
     if done := journal.result():
         return done
-    check, reader = None, None
-    if paints:
-        reader = PictureReader(settings.upscale_to)
-        minimum = context.judging.min_self_test_accuracy
-        check = journal.once("self_test", lambda: check_reader(reader, prompts, minimum))
+    reader = load_reader(settings.upscale_to) if paints else None
+    check = None if reader is None else _self_test(journal, reader, prompts, context)
     answers = _answers(journal, units, context, system)
     system.close()
     readings = _readings(journal, units, context, reader)
@@ -103,6 +116,13 @@ def run(settings: TextFidelityRecipe, context: Context, system: System, out: Pat
     result = write_results(out, Result(**stamps, **scores), samples)
     journal.close()
     return result
+
+
+def _self_test(
+    journal: Journal, reader: Reader, prompts: Sequence[TextPrompt], context: Context
+) -> Row:
+    minimum = context.judging.min_self_test_accuracy
+    return journal.once("self_test", lambda: check_reader(reader, prompts, minimum))
 
 
 def _check_system(system: System, units: Sequence[Unit]) -> bool:
@@ -190,7 +210,7 @@ def _answer(
 
 
 def _readings(
-    journal: Journal, units: Sequence[Unit], context: Context, reader: PictureReader | None
+    journal: Journal, units: Sequence[Unit], context: Context, reader: Reader | None
 ) -> list[Row] | None:
     """Read the painted picture and the known one; rows {"read", "known"}, None where not there."""
 

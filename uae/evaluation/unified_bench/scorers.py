@@ -145,25 +145,26 @@ def _load_open_clip(folder: Path, device: torch.device | str) -> tuple[Prepare, 
 
     from uae.rewards.reconstruction import load_scorer
 
-    encoder: Any = load_scorer(str(folder), folder.parent, device=device).encoder
+    scorer = load_scorer(str(folder), folder.parent, device=device)
+    encoder: Any = scorer.encoder
     transform = image_transform_v2(
         PreprocessCfg(**get_model_preprocess_cfg(encoder)), is_train=False
     )
-
     *geometry, _, normalise = transform.transforms  # to a tensor all at once: it takes half as long
 
+    def shaped(picture: Pixels) -> Pixels:
+        if picture.shape[:2] == (scorer.size, scorer.size):
+            return picture
+        image = Image.fromarray(picture)
+        for change in geometry:
+            image = change(image)
+        return np.asarray(image)
+
     def prepare(pictures: Sequence[Pixels]) -> Tensor:
-        shaped = [np.asarray(_apply(geometry, Image.fromarray(picture))) for picture in pictures]
-        inputs: Tensor = normalise(to_images(shaped))
+        inputs: Tensor = normalise(to_images([shaped(picture) for picture in pictures]))
         return inputs
 
     return prepare, lambda inputs: encoder(inputs.to(device))
-
-
-def _apply(transforms: Sequence[Any], image: Image.Image) -> Image.Image:
-    for transform in transforms:
-        image = transform(image)
-    return image
 
 
 def _load_transformers(folder: Path, device: torch.device | str) -> tuple[Prepare, Encode]:

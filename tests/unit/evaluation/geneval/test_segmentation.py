@@ -11,7 +11,7 @@ from uae.data.starter.vocabulary import STARTER_WEIGHTS
 from uae.errors import ModelError
 from uae.evaluation.benchmark_scenes import scene_picture
 from uae.evaluation.geneval.detector_loading import load_detector
-from uae.evaluation.geneval.segmentation import SegformerDetector, regions
+from uae.evaluation.geneval.segmentation import SegformerDetector, probabilities, regions
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def starter_detector():
 NAMES = ("cat", "dog", "background")
 
 
-def probabilities(boxes):
+def drawn(boxes):
     """Return (3, 20, 20) with background 1 but where boxes (y0, y1, x0, x1) -> (cat, dog) say."""
     maps = np.zeros((3, 20, 20), dtype=np.float32)
     maps[2] = 1
@@ -32,7 +32,7 @@ def probabilities(boxes):
 
 
 def test_each_region_is_an_object_with_its_box():
-    found = regions(probabilities({(2, 8, 2, 6): (1, 0), (12, 18, 10, 18): (0, 1)}), NAMES)
+    found = regions(drawn({(2, 8, 2, 6): (1, 0), (12, 18, 10, 18): (0, 1)}), NAMES)
     assert [(d.name, d.score, d.box) for d in found] == [
         ("cat", 1.0, (2, 2, 6, 8)),
         ("dog", 1.0, (10, 12, 18, 18)),
@@ -40,30 +40,31 @@ def test_each_region_is_an_object_with_its_box():
 
 
 def test_score_is_the_share_of_votes_for_the_class_and_not_its_probability():
-    maps = probabilities({(2, 8, 2, 8): (0.6, 0.4), (8, 10, 2, 8): (0.3, 0.7)})
+    maps = drawn({(2, 8, 2, 8): (0.6, 0.4), (8, 10, 2, 8): (0.3, 0.7)})
     (one,) = regions(maps, NAMES)
     assert one.name == "cat"
     assert one.score == pytest.approx(36 / 48)
 
 
 def test_soft_outlines_do_not_vote():
-    maps = probabilities({(2, 10, 2, 10): (0.3, 0.5), (4, 8, 4, 8): (0.98, 0.0)})
+    maps = drawn({(2, 10, 2, 10): (0.3, 0.5), (4, 8, 4, 8): (0.98, 0.0)})
     (one,) = regions(maps, NAMES)
     assert (one.name, one.score, one.box) == ("cat", 1.0, (2, 2, 10, 10))
 
 
 def test_specks_are_no_objects():
-    assert regions(probabilities({(0, 1, 0, 3): (1, 0)}), NAMES) == []
+    assert regions(drawn({(0, 1, 0, 3): (1, 0)}), NAMES) == []
 
 
 def test_pictures_of_different_sizes_are_mapped_as_each_would_be_alone(starter_detector):
     rng = np.random.default_rng(0)
     sizes = [(64, 64), (48, 80), (64, 64)]
     pictures = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
-    together = starter_detector.infer(pictures)
+    together = probabilities(starter_detector.infer(pictures))
     assert [maps.shape for maps in together] == [(17, *size) for size in sizes]
     for picture, maps in zip(pictures, together, strict=True):
-        np.testing.assert_allclose(maps, starter_detector.infer([picture])[0], atol=1e-5)
+        (alone,) = probabilities(starter_detector.infer([picture]))
+        np.testing.assert_allclose(maps, alone, atol=1e-5)
 
 
 def test_objects_are_the_same_wherever_the_batch_is_cut(starter_detector):

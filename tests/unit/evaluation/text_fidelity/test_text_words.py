@@ -15,7 +15,7 @@ from uae.evaluation.text_fidelity.words import (
         (["Open all day!", "(24h)"], ["open", "all", "day", "24h"]),
         (["★", "--", " "], []),
         (["don't"], ["don't"]),
-        (["ＣＡＦＥ"], ["cafe"]),  # full-width letters
+        (["\uff23\uff21\uff26\uff25"], ["cafe"]),  # full-width letters
         (["你好"], ["你", "好"]),
         (["Straße"], ["strasse"]),
     ],
