@@ -123,7 +123,9 @@ class FolderSystem:
 
     def _captions_of(self, benchmark: str) -> dict[str, str]:
         if benchmark not in self._captions:
-            self._captions[benchmark] = _read_captions(self._root / benchmark / CAPTIONS)
+            path = self._root / benchmark / CAPTIONS
+            absent = self._missing_allowed and not path.is_file()
+            self._captions[benchmark] = {} if absent else _read_captions(path)
         return self._captions[benchmark]
 
 

@@ -100,6 +100,13 @@ def test_captions_are_found_by_their_picture(tmp_path):
         require(tested, "geneval", pictures=True)
 
 
+def test_a_benchmark_without_captions_is_an_error_unless_they_are_counted(tmp_path):
+    captions(tmp_path / "text_fidelity", {"image_id": "a", "caption": "a red cat"})
+    with pytest.raises(EvaluationError, match=r"no captions at .*unified_bench"):
+        ask(system(tmp_path), "a")
+    assert isinstance(ask(system(tmp_path, "count"), "a")[0], Failure)
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
