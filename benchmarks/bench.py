@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from measurement import Measurement, print_table, write_json
 
-GROUPS = ("startup", "models", "updates")
+GROUPS = ("startup", "models", "updates", "scoring")
 
 
 def main() -> None:
@@ -45,6 +45,13 @@ def measure(arguments: argparse.Namespace) -> Iterator[Measurement]:
         import startup
 
         yield from startup.measure()
+    if "scoring" in arguments.groups:
+        import scoring
+
+        from uae.recipe_files import load_recipe
+
+        with TemporaryDirectory() as folder:
+            yield from scoring.measure(load_recipe(arguments.recipe), Path(folder))
     if {"models", "updates"} & set(arguments.groups):
         with TemporaryDirectory() as folder:
             yield from _measure_models(arguments, Path(folder))

@@ -1,12 +1,16 @@
 """What every benchmark is given besides its own settings."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from uae.evaluation.journal import WHOLE, Shard
 from uae.recipe import JudgingRecipe
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)

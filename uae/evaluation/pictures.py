@@ -1,18 +1,22 @@
 """Pictures as they are stored, 8-bit RGB. Scores are computed on these: files can be rescored."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from uae.errors import EvaluationError
 
-Pixels = NDArray[np.uint8]  # (H, W, 3)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
 
 
 def to_pixels(images_BCHW: Tensor) -> list[Pixels]:
@@ -21,6 +25,8 @@ def to_pixels(images_BCHW: Tensor) -> list[Pixels]:
     Raises:
         EvaluationError: If a value is not finite: a broken generator must not look like a picture.
     """
+    import torch
+
     if not torch.isfinite(images_BCHW).all():
         bad = (~torch.isfinite(images_BCHW)).flatten(1).any(dim=1).nonzero().flatten().tolist()
         raise EvaluationError(f"generated images {bad} of the batch hold NaN or infinity")
@@ -30,6 +36,8 @@ def to_pixels(images_BCHW: Tensor) -> list[Pixels]:
 
 def to_images(pixels: Sequence[Pixels]) -> Tensor:
     """Return pictures of one size as float images (B, 3, H, W) in [0, 1]."""
+    import torch
+
     return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float().div(255)
 
 

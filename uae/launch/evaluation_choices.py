@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from uae.evaluation.prompt_files import read_prompt_file
-from uae.recipe import EvaluationRecipe, PromptFile, Recipe
+from uae.evaluation.prompt_files import PromptText, read_prompt_file
+from uae.recipe import DpgBenchRecipe, GenevalRecipe, PromptFile, Recipe
 from uae.recipe.evaluation import BENCHMARKS, PROMPT_FILES
 from uae.recipe_files import dump_recipe, parse_recipe
 from uae.strict_yaml import read_yaml, write_yaml
@@ -34,13 +34,14 @@ def with_evaluation(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 def with_prompt_hashes(recipe: Recipe, endpoint: str) -> Recipe:
-    """Read every prompt file that the recipe names, and settle its hash in it.
+    """Read every prompt file that the recipe names, check it, and settle its hash in the recipe.
 
-    What a run asked stays what it asks when it is resumed, and a file that is not there is refused
-    before anything is trained.
+    What a run asked stays what it asks when it is resumed; and a file that is not there, or that
+    cannot be asked, is refused before anything is trained.
 
     Raises:
-        EvaluationError: If a file cannot be read, or is not of the hash that is asked for.
+        EvaluationError: If a file cannot be read, is not of the hash that is asked for, or holds
+            what is no prompt, naming the line.
         StoreError: If the store refuses.
     """
     evaluation = recipe.evaluation
@@ -48,8 +49,23 @@ def with_prompt_hashes(recipe: Recipe, endpoint: str) -> Recipe:
         section = getattr(evaluation, name)
         file = getattr(section, key)
         if isinstance(file, PromptFile):
-            sha256 = read_prompt_file(file, endpoint=endpoint).sha256
-            changed = section.model_copy(update={key: file.model_copy(update={"sha256": sha256})})
-            evaluation = evaluation.model_copy(update={name: changed})
-    settled: EvaluationRecipe = evaluation
-    return recipe.model_copy(update={"evaluation": settled})
+            found = read_prompt_file(file, endpoint=endpoint)
+            _check(section, key, found)
+            settled = file.model_copy(update={"sha256": found.sha256})
+            section = section.model_copy(update={key: settled})
+            evaluation = evaluation.model_copy(update={name: section})
+    return recipe.model_copy(update={"evaluation": evaluation})
+
+
+def _check(section: GenevalRecipe | DpgBenchRecipe, key: str, found: PromptText) -> None:
+    """Read prompts as their benchmark will; rewritten ones are compared with the others there."""
+    if isinstance(section, DpgBenchRecipe):
+        from uae.evaluation.dpg_bench.prompts import items_of, read_rows
+
+        rows = read_rows(found.text, source=found.source)
+        items_of(rows, section.protocol, source=found.source)
+    elif key == "prompts":
+        from uae.evaluation.geneval.prompts import parse_prompts
+        from uae.evaluation.geneval.vocabulary import VOCABULARIES
+
+        parse_prompts(found, VOCABULARIES[section.vocabulary])

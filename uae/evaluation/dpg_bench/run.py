@@ -208,7 +208,7 @@ def _self_test(settings: DpgBenchRecipe, context: Context, judge: YesNoJudge) ->
     else:
         check = check_on_photographs(judge, batch_size=batch_size)
     check.require(context.judging.min_self_test_accuracy)
-    return {"self_test": check.to_json(), "classification": check.classification()}
+    return {"self_test": check.to_json(), "classification": {"self_test": check.classification()}}
 
 
 def _paint(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import label
+from scipy.ndimage import find_objects, label
 from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers.models.segformer.image_processing_segformer import SegformerImageProcessor
@@ -19,12 +19,14 @@ from transformers.models.segformer.modeling_segformer import SegformerForSemanti
 
 from uae.errors import ModelError
 from uae.evaluation.geneval.base import Detector
-from uae.evaluation.geneval.rules import SCORE_THRESHOLD, Detection, mask_box
+from uae.evaluation.geneval.rules import SCORE_THRESHOLD, Detection
 from uae.evaluation.pictures import Pixels
 from uae.models.bundle import bundle_sha, load_transformers, loading
 
 BACKGROUND = "background"
 MIN_REGION_SHARE = 0.008  # of the picture; smaller regions are specks, not objects
+WITHIN_A_PICTURE = np.zeros((3, 3, 3), dtype=np.int8)  # what touches: also diagonally
+WITHIN_A_PICTURE[1] = 1
 CORE = 0.1  # background probability below which a pixel is inside an object, not on its outline
 
 
@@ -75,23 +77,21 @@ class SegformerDetector(Detector):
             logits_BCHW, [(picture.shape[0], picture.shape[1]) for picture in pictures]
         )
 
+    @torch.inference_mode()
     def objects(self, output: ClassMaps) -> list[list[Detection]]:
         """Return the objects of each picture with a score above 0.3, in any order."""
-        return [regions(maps_CHW, self._names) for maps_CHW in probabilities(output)]
+        found: dict[int, list[Detection]] = {}
+        for size in dict.fromkeys(output.sizes):  # pictures of one size together
+            chosen = [index for index, other in enumerate(output.sizes) if other == size]
+            maps = interpolate(output.logits_BCHW[chosen], size=size, mode="bilinear")
+            probabilities_BCHW = maps.softmax(dim=1).cpu().numpy()
+            found |= zip(chosen, regions(probabilities_BCHW, self._names), strict=True)
+        return [found[index] for index in range(len(output.sizes))]
 
 
-@torch.inference_mode()
-def probabilities(output: ClassMaps) -> list[NDArray[np.float32]]:
-    """Return each picture's class probabilities (C, H, W), pictures of one size together."""
-    maps: dict[int, NDArray[np.float32]] = {}
-    for size in dict.fromkeys(output.sizes):
-        chosen = [index for index, other in enumerate(output.sizes) if other == size]
-        full = interpolate(output.logits_BCHW[chosen], size=size, mode="bilinear").softmax(dim=1)
-        maps |= zip(chosen, full.cpu().numpy(), strict=True)
-    return [maps[index] for index in range(len(output.sizes))]
-
-
-def regions(probabilities_CHW: NDArray[np.float32], names: Sequence[str]) -> list[Detection]:
+def regions(
+    probabilities_BCHW: NDArray[np.float32], names: Sequence[str]
+) -> list[list[Detection]]:
     """Turn class probabilities into instances: connected regions that are not background.
 
     A region is a connected set of pixels that are likelier something than background. Each pixel
@@ -100,18 +100,26 @@ def regions(probabilities_CHW: NDArray[np.float32], names: Sequence[str]) -> lis
     and GenEval counts only what is above 0.9.)
     """
     background = names.index(BACKGROUND)
-    labels, count = label(probabilities_CHW[background] < 0.5, structure=np.ones((3, 3)))
-    found = []
-    for number in range(1, count + 1):
-        mask = labels == number
-        if mask.mean() < MIN_REGION_SHARE:
-            continue
-        core = mask & (probabilities_CHW[background] < CORE)
-        inside = probabilities_CHW[:, core if core.any() else mask].copy()
-        inside[background] = 0
-        votes = np.bincount(inside.argmax(axis=0), minlength=len(names))
-        best = int(votes.argmax())
-        score = float(votes[best] / votes.sum())
-        if score > SCORE_THRESHOLD:
-            found.append(Detection(names[best], score, mask_box(mask), mask))
+    outside_BHW = probabilities_BCHW[:, background]
+    labels_BHW, count = label(outside_BHW < 0.5, structure=WITHIN_A_PICTURE)
+    inside_BHW = labels_BHW > 0
+    region_N = labels_BHW[inside_BHW]  # the region of each pixel that is in one
+    core_N = outside_BHW[inside_BHW] < CORE
+    has_core_R = np.bincount(region_N, weights=core_N, minlength=count + 1) > 0
+    classes_CN = np.moveaxis(probabilities_BCHW, 1, 0)[:, inside_BHW]
+    classes_CN[background] = 0
+    ballots = region_N * len(names) + classes_CN.argmax(axis=0)
+    votes_RC = np.bincount(
+        ballots, weights=core_N | ~has_core_R[region_N], minlength=(count + 1) * len(names)
+    ).reshape(count + 1, len(names))
+    shares_R = np.bincount(region_N, minlength=count + 1) / outside_BHW[0].size
+    found: list[list[Detection]] = [[] for _ in probabilities_BCHW]
+    for number, (picture, rows, columns) in enumerate(find_objects(labels_BHW), start=1):
+        best = int(votes_RC[number].argmax())
+        score = float(votes_RC[number, best] / votes_RC[number].sum())
+        if shares_R[number] >= MIN_REGION_SHARE and score > SCORE_THRESHOLD:
+            mask = labels_BHW[picture.start] == number
+            x0, y0, x1, y1 = columns.start, rows.start, columns.stop, rows.stop
+            box = (float(x0), float(y0), float(x1), float(y1))
+            found[picture.start].append(Detection(names[best], score, box, mask))
     return found
