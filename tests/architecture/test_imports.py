@@ -15,7 +15,7 @@ LAYERS = (  # a package imports only from layers above its own line
     {"objectives"},
     {"rollouts", "rewards", "training"},
     {"stages", "evaluation"},
-    {"base_weights", "inference"},
+    {"base_weights", "inference", "planning"},
     {"records"},
     {"export"},
     {"report", "leaderboard"},

@@ -56,14 +56,28 @@ CASES = {
         {"captions": {"group_size": 2, "max_new_tokens": 8, "temperature": 1.0}},
     ),
 }
+SHARDED_ALONE = {  # what only sharding makes special, beside the cases above
+    "cold-start-in-context": (COLD, {}),
+    "gfu-in-context": (GFU, CLEAR | {"objective": NOT_SCALED}),
+    "gfu-one-token": (
+        GFU,
+        CLEAR | {"objective": NOT_SCALED, "rollout": {"group_size": 6, "max_new_tokens": 1}},
+    ),
+}
+IN_CONTEXT = ("cold-start-in-context", "gfu-in-context")
 RESUMED = ("pretrain", "gfu-token", "ufg-flow-grpo", "ufg-diffusion-nft")
 RESUMED_ELSEWHERE = ("pretrain", "ufg-diffusion-nft")  # with another number of processes
+SHARDED_RESUMED = ("pretrain", "gfu-token", "ufg-diffusion-nft")
+FROZEN_WHOLE = ("pretrain-lora", "gfu-token", "ufg-flow-grpo")  # sharded, but for the frozen model
 CUT = 3  # the update in which runs are cut short: one after a checkpoint
 
 
-def recipe_of(world: World, case: str) -> tuple[str, Recipe]:
-    """Return a case's stage and recipe: five updates, mostly of four samples."""
-    stage, section = CASES[case]
+def recipe_of(world: World, case: str, *, frozen: str | None = None) -> tuple[str, Recipe]:
+    """Return a case's stage and recipe: five updates, mostly of four samples.
+
+    Where `frozen` is given, the trained model is sharded, and the frozen one is as it says.
+    """
+    stage, section = (CASES | SHARDED_ALONE)[case]
     section = {"num_updates": 5, "batch_size": 4, "checkpoint_every": 2} | section
     optimizer = LARGE_STEPS | section.pop("optimizer", {})
     objective = section.pop("objective", {})
@@ -72,4 +86,8 @@ def recipe_of(world: World, case: str) -> tuple[str, Recipe]:
         values[stage]["objective"] = objective
     elif objective:
         values[stage]["objective"] |= objective
+    if case in IN_CONTEXT:
+        values["models"]["condition_source"] = "in_context"
+    if frozen is not None:
+        values["models"]["sharding"] = {"frozen": frozen, "compute": "float32"}
     return stage, Recipe.model_validate(values)

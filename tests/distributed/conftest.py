@@ -2,7 +2,15 @@ from pathlib import Path
 
 import pytest
 from distributed import stage_program
-from distributed.cases import CASES, CUT, RESUMED, RESUMED_ELSEWHERE
+from distributed.cases import (
+    CASES,
+    CUT,
+    FROZEN_WHOLE,
+    RESUMED,
+    RESUMED_ELSEWHERE,
+    SHARDED_ALONE,
+    SHARDED_RESUMED,
+)
 from distributed.processes import run_world
 from stage_world import make_world
 
@@ -16,14 +24,9 @@ class Runs:
     def of(self, case: str, how: str) -> Path:
         return self.folder / case / how
 
-    def job(self, case: str, how: str, *, resumed: str | None = None, cut: int | None = None):
+    def job(self, case: str, how: str, *, resumed: str | None = None, **more: object):
         checkpoints = str(self.of(case, f"{resumed}-checkpoints")) if resumed else None
-        return {
-            "case": case,
-            "out": str(self.of(case, how)),
-            "checkpoints": checkpoints,
-            "cut": cut,
-        }
+        return {"case": case, "out": str(self.of(case, how)), "checkpoints": checkpoints} | more
 
 
 @pytest.fixture(scope="session")
@@ -51,4 +54,31 @@ def runs(world, tmp_path_factory):
     assert [one.code for one in ended] == [0, 0], "\n".join(one.output for one in ended)
     for case in RESUMED_ELSEWHERE:
         stage_program.run_job(world, runs.job(case, "2-1", resumed="2-1"))
+    return runs
+
+
+@pytest.fixture(scope="session")
+def sharded(runs, world):
+    """Every case sharded, with one process and with two, and what is cut short and resumed."""
+    every = CASES | SHARDED_ALONE
+    alone = [runs.job(case, "sharded-one", frozen="sharded") for case in every]
+    alone += [runs.job(case, "one") for case in SHARDED_ALONE]
+    together = [runs.job(case, "sharded-two", frozen="sharded") for case in every]
+    together += [runs.job(case, "frozen-whole", frozen="replicated") for case in FROZEN_WHOLE]
+    together += [runs.job(case, "two") for case in SHARDED_ALONE]
+    resumed = []
+    for case in SHARDED_RESUMED:
+        for how in ("2-2", "2-1"):
+            job = runs.job(case, "cut", resumed=f"sharded-{how}", cut=CUT, frozen="sharded")
+            together.append(job)
+        for how, jobs in (("2-2", together), ("2-1", resumed), ("1-2", together)):
+            name = f"sharded-{how}"
+            jobs.append(runs.job(case, name, resumed=name, frozen="sharded"))
+        alone.append(runs.job(case, "cut", resumed="sharded-1-2", cut=CUT, frozen="sharded"))
+    for job in alone:
+        stage_program.run_job(world, job)
+    ended = run_world(stage_program.main, 2, world, 2, together)
+    assert [one.code for one in ended] == [0, 0], "\n".join(one.output for one in ended)
+    for job in resumed:
+        stage_program.run_job(world, job)
     return runs

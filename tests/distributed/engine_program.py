@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from uae.objectives.loss import Loss
 from uae.recipe import Recipe
 from uae.seeds import make_generator
 from uae.training.checkpoint import LocalCheckpoints
-from uae.training.distribution import join_world
+from uae.training.distribution import PATIENCE, join_world
 from uae.training.loop import Run
 from uae.training.share import Part
 from uae.training.update import update_parameters
@@ -78,20 +80,25 @@ def drift(run: Run) -> None:
         run.trained["bias"] += 1e-7
 
 
+def hang(_run: Run) -> None:
+    time.sleep(20)
+
+
 HAPPENS: dict[str, Callable[[Run], None]] = {
     "nothing": lambda _: None,
     "fail": fail,
     "break-down": break_down,
     "drift": drift,
     "killed": lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    "hang": hang,
     "terminated": lambda _: os.kill(os.getpid(), signal.SIGTERM),
     "interrupted": lambda _: os.kill(os.getpid(), signal.SIGINT),
 }
 
 
-def main(folder: Path, size: int, what: str, where: int) -> None:
+def main(folder: Path, size: int, what: str, where: int, patience: timedelta = PATIENCE) -> None:
     torch.set_num_threads(1)
-    with join_world(size) as world:
+    with join_world(size, patience=patience) as world:
         here = world.rank == where
         recipe = make_recipe(learning_rate=0.1) if here and what == "other-recipe" else None
         recipe = recipe or twelve_samples()

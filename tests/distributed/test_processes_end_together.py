@@ -1,6 +1,9 @@
 """Whatever happens to one process, all end, soon, and say why."""
 
+import re
 import signal
+import time
+from datetime import timedelta
 
 import pytest
 from distributed import engine_program
@@ -11,8 +14,8 @@ from stage_world import rows
 from uae.training.checkpoint import LocalCheckpoints
 
 
-def run_two(folder, what, where=1):
-    return run_world(engine_program.main, 2, folder, 2, what, where)
+def run_two(folder, what, where=1, **more):
+    return run_world(engine_program.main, 2, folder, 2, what, where, *more.values())
 
 
 def newest(folder):
@@ -55,6 +58,7 @@ def test_a_failure_of_one_is_everyone_s_error(tmp_path, what, where, text):
 def test_a_process_that_is_killed_ends_the_other(tmp_path):
     ended = run_two(tmp_path, "killed")
     assert [one.code for one in ended] == [1, -signal.SIGKILL]
+    assert "process 1 of 2 is gone or stopped; it was at " in ended[0].output
     assert "another process has ended without a word" in ended[0].output
 
 
@@ -82,3 +86,13 @@ def test_processes_that_resume_from_different_updates_are_refused(tmp_path):
     ended = run_two(tmp_path, "no-checkpoint")
     text = "differ in number of updates done (process 0: 8, process 1: 0)"
     assert all(text in one.output for one in ended)
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_process_that_hangs_is_named_with_its_place(tmp_path, where):
+    started = time.monotonic()
+    ended = run_two(tmp_path, "hang", where, patience=timedelta(seconds=4))
+    assert ended[1 - where].code == 1
+    expected = rf"process {where} of 2 has not come; it is at .*engine_program.py line \d+ in hang"
+    assert re.search(expected, ended[1 - where].output)
+    assert time.monotonic() - started < 60  # the hanging one sleeps for 20 seconds

@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 RECIPES = {
     "recipe": recipes.Recipe,
     "models": recipes.ModelsRecipe,
+    "sharding": recipes.ShardingRecipe,
     "data": recipes.DataRecipe,
     "every trained stage": recipes.TrainedStage,
     "optimizer": recipes.OptimizerRecipe,

@@ -169,6 +169,9 @@ from uae.recipe.training import (
     OptimizerRecipe as OptimizerRecipe,
 )
 from uae.recipe.training import (
+    ShardingRecipe as ShardingRecipe,
+)
+from uae.recipe.training import (
     SupervisedStage as SupervisedStage,
 )
 from uae.recipe.training import (

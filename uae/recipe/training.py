@@ -27,6 +27,16 @@ class OptimizerRecipe(Strict):
     ema_every: Positive
 
 
+class ShardingRecipe(Strict):
+    """Each process keeps a piece of every block's weights, and gathers a block while it computes.
+
+    This holds for the model that a stage trains.
+    """
+
+    frozen: Literal["replicated", "sharded"]  # the model that a stage does not train
+    compute: Literal["float32", "bfloat16"]  # of gathered blocks; what is kept is float32
+
+
 class EarlyStoppingRecipe(Strict):
     """Stop when the reward on samples set aside has not risen; keep the best weights."""
 

@@ -12,7 +12,7 @@ from uae.recipe.captioning import (
 )
 from uae.recipe.drawing import UnderstandingForGenerationRecipe
 from uae.recipe.evaluation import EvaluationRecipe
-from uae.recipe.training import EarlyStoppingRecipe
+from uae.recipe.training import EarlyStoppingRecipe, ShardingRecipe
 
 
 class ModelsRecipe(Strict):
@@ -21,6 +21,7 @@ class ModelsRecipe(Strict):
     base: str = Field(min_length=1)  # "starter", or a folder in the bundle layout
     condition_source: Literal["reencode_text", "in_context"]
     num_threads: Positive  # of a step's process; on a CPU it is part of the numbers' rounding
+    sharding: ShardingRecipe | Literal["replicated"]  # among processes that train together
 
 
 class DataRecipe(Strict):

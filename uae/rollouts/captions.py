@@ -4,10 +4,11 @@ Shape letters: P images, G captions for each, N = P x G, L caption tokens, T ima
 D width. Caption n = p * G + g belongs to image p.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from uae.models.captioning import CaptionScores, SharedLevels, score_captions, write_captions
 from uae.models.encoder import CaptionPrompts, Encoder
@@ -34,6 +35,16 @@ class CaptionRollout:
     def num_tokens(self) -> int:
         """Real tokens in all captions."""
         return int(self.mask_NL.sum())
+
+    def padded(self, length: int) -> "CaptionRollout":
+        """Return the same captions, as tensors of at least `length` tokens."""
+        missing = max(length - self.mask_NL.shape[1], 0)
+        return replace(
+            self,
+            completion_ids_NL=pad(self.completion_ids_NL, (0, missing)),
+            mask_NL=pad(self.mask_NL, (0, missing)),
+            log_probs_NL=pad(self.log_probs_NL, (0, missing)),
+        )
 
     def part(self, first: int, last: int) -> "CaptionRollout":
         """Return the groups of images first .. last - 1, for a minibatch or an accumulation step.

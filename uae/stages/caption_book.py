@@ -75,8 +75,9 @@ def write_book(
         )
         return written.completion_ids_NL, written.mask_NL, written.log_probs_NL
 
-    pages = setting.share.world.in_turns(list(enumerate(chunks(indices))), write)
-    return CaptionBook(encoder, indices, list(pages))
+    with setting.shards.gathered():
+        pages = list(setting.share.world.in_turns(list(enumerate(chunks(indices))), write))
+    return CaptionBook(encoder, indices, pages)
 
 
 def conditions_of(

@@ -84,12 +84,13 @@ class Judge:
         noise_PMCHW = self._setting.noise_by_id(ids, self._section.num_noises, *draw)
         (features_PD,) = self._features.of(indices)
         cosines_N = features_PD.new_zeros(len(first_N))
-        for chunk in chunks(sorted(seen.values())):
-            picture = [n // group_size for n in chunk]
-            drawn = self._drawn(captions, chunk, picture, images_PCHW, noise_PMCHW[picture])
-            references = features_PD[picture].repeat_interleave(noise_PMCHW.shape[1], dim=0)
-            scores = self._scorer.score(drawn, references)
-            cosines_N[chunk] = scores.reshape(len(chunk), -1).mean(dim=1)
+        with self._setting.shards.gathered():  # each process has its own number of chunks
+            for chunk in chunks(sorted(seen.values())):
+                picture = [n // group_size for n in chunk]
+                drawn = self._drawn(captions, chunk, picture, images_PCHW, noise_PMCHW[picture])
+                references = features_PD[picture].repeat_interleave(noise_PMCHW.shape[1], dim=0)
+                scores = self._scorer.score(drawn, references)
+                cosines_N[chunk] = scores.reshape(len(chunk), -1).mean(dim=1)
         return cosines_N[first_N]
 
     def _drawn(

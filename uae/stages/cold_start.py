@@ -79,6 +79,7 @@ def train(
                 metrics = update_parameters(run, step, losses, setting.ids(batch))
                 run.record(metrics, num_images=len(batch))
         summary = run.finish()
+        setting.assemble()
         setting.model.encoder.merge_lora(STAGE)
         setting.model.decoder.merge_lora(STAGE)
         setting.save(model_out)
@@ -87,14 +88,12 @@ def train(
 
 def add_trained_parameters(setting: Setting) -> dict[str, nn.Parameter]:
     """Add an adapter to encoder and decoder; return its parameters and the connector's."""
-    section, model, seed = setting.recipe.cold_start, setting.model, setting.recipe.seed
-    model.encoder.add_lora(STAGE, section.encoder_lora, seed)
-    model.decoder.add_lora(STAGE, section.decoder_lora, seed)
+    section, model = setting.recipe.cold_start, setting.model
     model.connector.requires_grad_(True)
     parts = {
-        "encoder": model.encoder.lora_parameters(STAGE),
+        "encoder": setting.add_lora(model.encoder, STAGE, section.encoder_lora),
         "connector": dict(model.connector.named_parameters()),
-        "decoder": model.decoder.lora_parameters(STAGE),
+        "decoder": setting.add_lora(model.decoder, STAGE, section.decoder_lora),
     }
     return {f"{part}/{name}": p for part, found in parts.items() for name, p in found.items()}
 

@@ -36,11 +36,11 @@ class DrawingPolicy:
         self._setting = setting
         self._section = setting.recipe.understanding_for_generation
         self._decoder = setting.model.decoder
-        self._decoder.add_lora(POLICY, self._section.lora, setting.recipe.seed)
+        self.trained = setting.add_lora(self._decoder, POLICY, self._section.lora)
         self._has_old = isinstance(self._section.objective, DiffusionNftRecipe)
         if self._has_old:
-            self._decoder.copy_lora(POLICY, _OLD)
-        self.trained = self._decoder.lora_parameters(POLICY)
+            with setting.shards.gathered():
+                self._decoder.copy_lora(POLICY, _OLD)
         old = self._decoder.lora_parameters(_OLD) if self._has_old else {}
         self.extra: Mapping[str, Tensor] = {f"{_OLD}/{name}": p for name, p in old.items()}
 

@@ -98,6 +98,7 @@ def train(
                 num_tokens = share.total(rollout.num_tokens)
                 run.record(metrics, num_images=len(batch), num_tokens=num_tokens)
         summary = run.finish()
+        setting.assemble()
         keep_policy(setting)
         setting.save(model_out)
     return summary
@@ -106,10 +107,10 @@ def train(
 def add_policy(setting: Setting) -> dict[str, nn.Parameter]:
     """Add the adapter that is trained to the encoder; with it off, the encoder is as it was."""
     section, model = setting.recipe.generation_for_understanding, setting.model
-    model.encoder.add_lora(STAGE, section.lora, setting.recipe.seed)
+    trained = setting.add_lora(model.encoder, STAGE, section.lora)
     if section.condition_adapter == "stage_start":
         model.caption_adapters.append(STAGE)
-    return model.encoder.lora_parameters(STAGE)
+    return trained
 
 
 def keep_policy(setting: Setting) -> None:
@@ -122,8 +123,11 @@ def write_groups(setting: Setting, images_PCHW: Tensor, step: int) -> CaptionRol
     """Let the policy write a group of captions for each picture."""
     recipe = setting.recipe.generation_for_understanding.rollout
     generator = setting.generator(step, "captions")
-    with token_draws(setting.share, generator, recipe) as draws:
-        return rollout_captions(setting.model.encoder, images_PCHW, recipe, draws)
+    draws = token_draws(setting.share, generator, recipe)
+    with setting.shards.gathered(), draws as levels:
+        rollout = rollout_captions(setting.model.encoder, images_PCHW, recipe, levels)
+    # Captions of one token would spare a process a pass that the others make.
+    return rollout.padded(2) if setting.shards else rollout
 
 
 def grpo_losses(

@@ -84,6 +84,7 @@ def train(
                 metrics = update_parameters(run, step, losses, setting.ids(batch))
                 run.record(metrics, num_images=len(batch))
         summary = run.finish() | {"truncated_captions_share": pairs.truncated_share}
+        setting.assemble()
         if recipe.pretrain_decoder.lora is not None:
             model.decoder.merge_lora(STAGE)
         setting.save(model_out)
@@ -97,8 +98,7 @@ def trained_parameters(setting: Setting) -> dict[str, nn.Parameter]:
     if lora is None:
         decoder = dict(model.decoder.transformer.requires_grad_(True).named_parameters())
     else:
-        model.decoder.add_lora(STAGE, lora, setting.recipe.seed)
-        decoder = model.decoder.lora_parameters(STAGE)
+        decoder = setting.add_lora(model.decoder, STAGE, lora)
     trained = {f"connector/{name}": parameter for name, parameter in connector}
     return trained | {f"decoder/{name}": parameter for name, parameter in decoder.items()}
 

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uae.data.dataset import Dataset, load_dataset
 from uae.fingerprints import folder_sha256, json_sha256
 from uae.models.autoencoder import AutoEncoder
 from uae.models.bundle import Stage, bundle_sha, weights_root
-from uae.recipe import Recipe, TrainedStage
+from uae.models.lora import LoraHost
+from uae.recipe import LoraRecipe, Recipe, TrainedStage
 from uae.rewards.combine import Rewards
 from uae.rewards.reconstruction import ReconstructionScorer, load_scorer
 from uae.rewards.scorer_files import find_scorer
@@ -21,6 +22,7 @@ from uae.seeds import make_generator
 from uae.training.batches import SampleOrder
 from uae.training.distribution import World, current_world
 from uae.training.numerics import exact_numerics
+from uae.training.sharding import Shards, meeting_place, shard
 from uae.training.share import Share
 
 CHUNK = 32  # samples that go through a frozen model at once while a cache is filled
@@ -39,6 +41,7 @@ class Setting:
     share: Share  # of every batch: this process's samples
     device: torch.device
     inputs: dict[str, str]  # identities of data and model, for checkpoints
+    shards: Shards = field(default_factory=lambda: Shards(current_world()))
 
     @property
     def section(self) -> TrainedStage:
@@ -73,7 +76,8 @@ class Setting:
         """Compute rows of tensors for some samples, those aside that only other processes see."""
         others = self._only_others_see if dataset is self.train else frozenset()
         kept = [index for index in indices if index not in others]
-        return Rows(indices, compute, kept, self.share.world)
+        with self.shards.gathered():
+            return Rows(indices, compute, kept, self.share.world)
 
     @cached_property
     def _only_others_see(self) -> frozenset[int]:
@@ -106,6 +110,16 @@ class Setting:
     def scorer(self, name: str) -> ReconstructionScorer:
         """Load an image scorer of the base weights, or from a folder."""
         return load_scorer(name, weights_root(self.recipe.models.base), device=self.device)
+
+    def add_lora(self, host: LoraHost, name: str, recipe: LoraRecipe) -> dict[str, nn.Parameter]:
+        """Add a trainable adapter and return its parameters."""
+        with self.shards.gathered():  # an adapter is made for the whole weight
+            host.add_lora(name, recipe, self.recipe.seed)
+        return host.lora_parameters(name)
+
+    def assemble(self) -> None:
+        """Put shared-out models together, before adapters are merged and the bundle is saved."""
+        self.shards.assemble(self.model)
 
     def save(self, model_out: Path) -> None:
         """Write the trained bundle, with the one that it started from as its parent.
@@ -148,11 +162,27 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
         {"recipe": json_sha256(recipe.model_dump(mode="json")), **inputs},
         advice="give all of them the same",
     )
-    with exact_numerics(recipe.models.num_threads) as device:
-        model = _as_in_recipe(AutoEncoder.load(model_in, device=device), recipe)
-        aside = recipe.num_set_aside
-        order = SampleOrder(len(train), section.batch_size, recipe.seed, stage, num_set_aside=aside)
-        yield Setting(stage, recipe, model, train, heldout, order, share, device, inputs)
+    aside = recipe.num_set_aside
+    order = SampleOrder(len(train), section.batch_size, recipe.seed, stage, num_set_aside=aside)
+    with (
+        exact_numerics(recipe.models.num_threads) as device,
+        _loaded(stage, recipe, model_in, share.world, device) as (model, shards),
+    ):
+        yield Setting(stage, recipe, model, train, heldout, order, share, device, inputs, shards)
+
+
+@contextmanager
+def _loaded(
+    stage: Stage, recipe: Recipe, model_in: Path, world: World, device: torch.device
+) -> Iterator[tuple[AutoEncoder, Shards]]:
+    """Load the model, whole or shared out as the recipe says."""
+    sharding = recipe.models.sharding
+    if sharding == "replicated":
+        yield _as_in_recipe(AutoEncoder.load(model_in, device=device), recipe), Shards(world)
+        return
+    with meeting_place(world):
+        model = _as_in_recipe(AutoEncoder.load(model_in), recipe)
+        yield model, shard(model, stage, sharding, world, device)
 
 
 def _as_in_recipe(model: AutoEncoder, recipe: Recipe) -> AutoEncoder:

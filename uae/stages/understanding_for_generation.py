@@ -81,7 +81,7 @@ def train(
         with run:
             for step in run.steps():
                 batch, own = setting.batch(step)
-                with policy.drawing():
+                with policy.drawing(), setting.shards.gathered():
                     rollout = draw_groups(setting, pictures, own, step)
                 rewards = whole_rewards(share, pictures.rewards(rollout.images_NCHW, own))
                 losses = policy.losses(rollout, advantages(setting, rewards), step)
@@ -91,6 +91,7 @@ def train(
                 metrics |= rewards.metrics(section.rollout.group_size)
                 run.record(metrics, num_images=len(rewards.total_N))
         summary = run.finish()
+        setting.assemble()
         policy.merge()
         setting.save(model_out)
     return summary

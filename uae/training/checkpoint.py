@@ -18,13 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from uae.errors import TrainingError
+from uae.training.areas import Area, FolderArea, StoreArea
 
 if TYPE_CHECKING:
     from uae.store.s3 import Store
 
 FORMAT = 1
 _PREFIX = "update-"
-_WRITING = ".writing-"
+WRITING = ".writing-"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Checkpoints(Protocol):
     def latest(self) -> Path | None:
         """Return a local folder with the newest whole checkpoint, or None."""
 
+    @property
+    def area(self) -> Area:
+        """The same place, for processes that write together."""
+
     def commit(self, path: Path, step: int) -> None:
         """Take over the folder at `path` as the checkpoint after `step` updates."""
 
@@ -66,6 +71,11 @@ class LocalCheckpoints:
         """The folder itself, so that a commit is one rename."""
         return self._folder
 
+    @property
+    def area(self) -> Area:
+        """The folder, which all processes see."""
+        return FolderArea(self._folder)
+
     def latest(self) -> Path | None:
         """Return the folder of the newest checkpoint, or None."""
         return max(self._folder.glob(f"{_PREFIX}*"), default=None)
@@ -77,7 +87,7 @@ class LocalCheckpoints:
             shutil.rmtree(path)
             return
         path.rename(final)
-        _sync(self._folder)
+        sync(self._folder)
         for other in self._folder.glob(f"{_PREFIX}*"):
             if other != final:
                 shutil.rmtree(other)
@@ -96,6 +106,11 @@ class StoreCheckpoints:
     def scratch(self) -> Path:
         """Local folder in which checkpoints are written before they are uploaded."""
         return self._scratch
+
+    @property
+    def area(self) -> Area:
+        """The prefix, which all processes see."""
+        return StoreArea(self._store, self._prefix)
 
     def latest(self) -> Path | None:
         """Download the newest whole checkpoint and return its local folder, or None."""
@@ -132,7 +147,7 @@ def save_snapshot(snapshot: Snapshot, checkpoints: Checkpoints, step: int) -> No
         TrainingError: If it cannot be written, for instance on a full disk. The checkpoint
             before it stays.
     """
-    folder = Path(tempfile.mkdtemp(prefix=_WRITING, dir=checkpoints.scratch))
+    folder = Path(tempfile.mkdtemp(prefix=WRITING, dir=checkpoints.scratch))
     try:
         save_file(
             {k: v.detach().contiguous() for k, v in snapshot.tensors.items()},
@@ -140,7 +155,7 @@ def save_snapshot(snapshot: Snapshot, checkpoints: Checkpoints, step: int) -> No
         )
         (folder / "state.json").write_text(json.dumps(snapshot.values), encoding="utf-8")
         for file in folder.iterdir():
-            _sync(file)
+            sync(file)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise TrainingError(
@@ -172,11 +187,12 @@ def load_snapshot(folder: Path) -> Snapshot:
 def _clear(folder: Path) -> None:
     """Make the folder, and remove what a writer that died left in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.glob(f"{_WRITING}*"):
+    for left_over in folder.glob(f"{WRITING}*"):
         shutil.rmtree(left_over)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Let a file or folder reach the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -18,15 +18,17 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
 
 from uae.errors import TrainingError, UaeError
 from uae.training import messages
-from uae.training.messages import Form, OtherProcessFailed
+from uae.training.messages import ConnectionLost, Form, OtherProcessFailed
 from uae.training.numerics import training_device
+from uae.training.register import Register
 
 # Longer than any one process computes or uploads alone while the others wait; shorter than a
 # night's budget, should a machine hang. A process that ends is noticed at once without it.
-_PATIENCE = timedelta(minutes=30)
+PATIENCE = timedelta(minutes=30)
 
 Chunk = TypeVar("Chunk")
 
@@ -118,10 +120,12 @@ class World:
     def add_up_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Replace each gradient by its sum over all processes: one float32 buffer, one meeting.
 
-        A parameter without a gradient in every process keeps none.
+        A parameter without a gradient in every process keeps none. Those that are shared out have
+        their sums already, from the backward pass.
         """
         if self.size == 1:
             return
+        parameters = [p for p in parameters if not isinstance(p, DTensor)]
         present = self.exchange("".join("01"[p.grad is not None] for p in parameters))
         held = [p for p, *flags in zip(parameters, *present, strict=True) if "1" in flags]
         if not held:
@@ -137,6 +141,13 @@ class World:
 
 _ALONE = World()
 _joined = _ALONE
+_transfers = False
+
+
+def expect_transfers() -> None:
+    """Say that from now on pieces of models travel between the processes, beside messages."""
+    global _transfers
+    _transfers = True
 
 
 def current_world() -> World:
@@ -145,34 +156,54 @@ def current_world() -> World:
 
 
 @contextmanager
-def join_world(expected_size: int) -> Iterator[World]:
+def join_world(expected_size: int, *, patience: timedelta = PATIENCE) -> Iterator[World]:
     """Train together with the other processes that torchrun has started, until the context ends.
 
     Args:
         expected_size: How many processes there must be. 1 needs no torchrun.
+        patience: How long a process is waited for.
 
     Raises:
         TrainingError: If torchrun has started another number of processes, they cannot meet, or
-            another process has failed.
+            another process has failed, is gone or does not come. It is named where that is known.
     """
-    global _joined
+    global _joined, _transfers
     world = _started_by_torchrun(expected_size)
     if world.size == 1:
         yield world
         return
-    _meet_the_others(world)
-    _joined = world
+    _meet_the_others(world, patience)
+    _joined, _transfers = world, False
+    register = Register(world.rank, world.size)
     try:
         yield world
         world.part()  # the main process may still write; and a failure is everyone's
+    except ConnectionLost as error:
+        raise _explained(error, register) from error
     except OtherProcessFailed:
         raise
     except Exception as error:
-        _tell_the_others(world, error)
+        if messages.is_lost_connection(error):  # in a transfer of pieces
+            raise _explained(messages.connection_lost(error), register) from error
+        _tell_the_others(world, error, register)
         raise
     finally:
+        register.close()
         _joined = _ALONE
         distributed.destroy_process_group()
+
+
+def _explained(error: ConnectionLost, register: Register) -> ConnectionLost:
+    missing = register.missing()
+    return ConnectionLost(f"{missing}. {error}") if missing else error
+
+
+def backend() -> str:
+    """Return what carries messages and small tensors, and what carries tensors on GPUs.
+
+    Messages travel on the CPU, where a lost process is noticed at once.
+    """
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
 def _started_by_torchrun(expected_size: int) -> World:
@@ -193,7 +224,7 @@ def _started_by_torchrun(expected_size: int) -> World:
     return World(int(numbers["RANK"]), expected_size, int(numbers["LOCAL_RANK"]))
 
 
-def _meet_the_others(world: World) -> None:
+def _meet_the_others(world: World, patience: timedelta) -> None:
     has_gpu = torch.cuda.is_available()
     if has_gpu:
         if world.local_rank >= torch.cuda.device_count():
@@ -202,10 +233,8 @@ def _meet_the_others(world: World) -> None:
                 f"{torch.cuda.device_count()}: start one process for each (--nproc-per-node)"
             )
         torch.cuda.set_device(world.local_rank)
-    # Messages and small tensors travel on the CPU, where a lost process is noticed at once.
-    backend = "cpu:gloo,cuda:nccl" if has_gpu else "gloo"
     try:
-        distributed.init_process_group(backend, timeout=_PATIENCE)
+        distributed.init_process_group(backend(), timeout=patience)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f"process {world.rank} of {world.size} cannot meet the others: {error}; start them "
@@ -213,7 +242,11 @@ def _meet_the_others(world: World) -> None:
         ) from error
 
 
-def _tell_the_others(world: World, error: Exception) -> None:
+def _tell_the_others(world: World, error: Exception, register: Register) -> None:
     text = str(error) if isinstance(error, UaeError) else f"{type(error).__name__}: {error}"
+    with suppress(RuntimeError):
+        register.failed(text)
+    if _transfers:  # the others may wait for a piece, not for a message: they lose the connection
+        return
     with suppress(OtherProcessFailed):
         messages.exchange(text.encode(), world.size, failed=True)

@@ -25,6 +25,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from uae.errors import TrainingError
 from uae.recipe import EarlyStoppingRecipe, Recipe, TrainedStage
@@ -34,6 +35,7 @@ from uae.training.early_stopping import EarlyStopping
 from uae.training.ema import Ema, copy_into
 from uae.training.interruption import Interruption
 from uae.training.optimizer import Optimizer
+from uae.training.sharded_checkpoint import ShardedCheckpoints
 from uae.training.share import Share
 from uae.training.trackers import Row, Trackers, open_trackers
 
@@ -93,6 +95,11 @@ class Run:
             else None
         )
         self._checkpoints = checkpoints
+        self._pieces = (
+            ShardedCheckpoints(checkpoints.area, checkpoints.scratch, self.share.world)
+            if checkpoints is not None and recipe.models.sharding != "replicated"
+            else None
+        )
         self._log_dir = log_dir
         self._fingerprint = _fingerprint(stage, recipe, inputs)
         self._started_seconds = 0.0
@@ -117,6 +124,8 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._pieces is not None:
+            self._pieces.close()
         self._stack.__exit__(kind, error, traceback)
 
     def steps(self) -> Iterator[int]:
@@ -160,6 +169,8 @@ class Run:
         ends = is_last or self.stopped_early or signal_number
         if ends or self.next_step % self.section.checkpoint_every == 0:
             self._save()
+        if ends and self._pieces is not None:
+            self._pieces.settle()
         if signal_number:
             world.part()  # when the main process has written the checkpoint
             self._stack.close()
@@ -202,8 +213,12 @@ class Run:
 
     def _save(self) -> None:
         self._require_same_state()
-        if self._checkpoints is None or not self.share.world.is_main:
-            return
+        if self._pieces is not None:
+            self._pieces.save(self._snapshot(), self.next_step)
+        elif self._checkpoints is not None and self.share.world.is_main:
+            save_snapshot(self._snapshot(), self._checkpoints, self.next_step)
+
+    def _snapshot(self) -> Snapshot:
         parts: dict[str, Mapping[str, Tensor]] = {
             "parameters": self.trained,
             "optimizer": self.optimizer.tensors(),
@@ -222,30 +237,31 @@ class Run:
             parts["best"] = self._early_stopping.best
             values["early_stopping"] = self._early_stopping.values()
         tensors = {f"{part}/{n}": t for part, found in parts.items() for n, t in found.items()}
-        save_snapshot(Snapshot(tensors, values), self._checkpoints, self.next_step)
+        return Snapshot(tensors, values)
 
     def _require_same_state(self) -> None:
         """Check that the processes train the same thing and have come equally far with it."""
         if self.share.world.size == 1:
             return
+        whole = [p for p in self.trained.values() if not isinstance(p, DTensor)]
         self.share.world.require_same(
             {
                 "stage, recipe, data set or model": self._fingerprint,
                 "number of updates done": self.next_step,
-                "trained weights": _sums_of_bits(self.trained.values()),
+                "trained weights": _sums_of_bits(whole),
             },
             advice="start all with the same inputs, checkpoints and versions of the packages",
         )
 
     def _resume(self) -> None:
-        folder = self._checkpoints.latest() if self._checkpoints else None
-        if folder is None:
+        snapshot = self._newest()
+        if snapshot is None:
             return
-        snapshot = load_snapshot(folder)
         if snapshot.values["fingerprint"] != self._fingerprint:
             raise TrainingError(
-                f"checkpoint {folder} was made by stage {snapshot.values['stage']!r} with another "
-                "recipe, data set or model: resume with the same ones, or remove it to start anew"
+                f"the checkpoint after update {snapshot.values['next_step']} was made by stage "
+                f"{snapshot.values['stage']!r} with another recipe, data set or model: resume with "
+                "the same ones, or remove it to start anew"
             )
         copy_into(self.trained, snapshot.part("parameters"))
         copy_into(self._extra, snapshot.part("extra"))
@@ -256,6 +272,21 @@ class Run:
             self._early_stopping.load(snapshot.values["early_stopping"], snapshot.part("best"))
         self.next_step = int(snapshot.values["next_step"])
         self.rows = snapshot.values["rows"]
+
+    def _newest(self) -> Snapshot | None:
+        if self._pieces is not None:
+            return self._pieces.latest(self._as_shared_out)
+        folder = self._checkpoints.latest() if self._checkpoints else None
+        return load_snapshot(folder) if folder else None
+
+    def _as_shared_out(self, key: str) -> Tensor | None:
+        """Return the parameter as which a checkpoint's tensor is shared out, if it is one's."""
+        part, _, name = key.partition("/")
+        if part == "optimizer":
+            what, _, name = name.partition("/")
+            if what == "step":
+                return None
+        return None if part == "extra" else self.trained.get(name)
 
 
 def _sums_of_bits(tensors: Iterable[Tensor]) -> int:

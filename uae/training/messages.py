@@ -115,11 +115,23 @@ def meeting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        what = str(error).partition(". ")[0]
-        raise ConnectionLost(
-            "another process has ended without a word or cannot be reached: look at the end of "
-            f"its log; or this one has no memory left for the exchange ({what})"
-        ) from error
+        raise connection_lost(error) from error
+
+
+def connection_lost(error: Exception) -> ConnectionLost:
+    """Say what the failure of a meeting or transfer means."""
+    what = str(error).partition(". ")[0]
+    return ConnectionLost(
+        "another process has ended without a word or cannot be reached: look at the end of "
+        f"its log; or this one has no memory left for the exchange ({what})"
+    )
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Whether an error comes from the network between the processes."""
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and "/gloo/" in str(error)
+    )
 
 
 def _all_gather(payload: bytes, size: int) -> list[bytes]:

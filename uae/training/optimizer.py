@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
 
 from uae.errors import TrainingError
 from uae.recipe import OptimizerRecipe
@@ -35,8 +36,10 @@ class Optimizer:
         self._parameters = dict(parameters)
         self._recipe = recipe
         self._num_updates = num_updates
+        shared = [p for p in self._parameters.values() if isinstance(p, DTensor)]
+        whole = [p for p in self._parameters.values() if not isinstance(p, DTensor)]
         self._adamw = torch.optim.AdamW(
-            self._parameters.values(),
+            [{"params": group} for group in (whole, shared) if group],  # two kinds of tensors
             lr=recipe.learning_rate,
             betas=recipe.betas,
             weight_decay=recipe.weight_decay,
@@ -65,7 +68,7 @@ class Optimizer:
             TrainingError: If the gradient is not finite, naming the samples behind it.
         """
         parameters = list(self._parameters.values())
-        norm = float(nn.utils.clip_grad_norm_(parameters, self._recipe.max_grad_norm))
+        norm = _clip(parameters, self._recipe.max_grad_norm)
         if not math.isfinite(norm):
             raise TrainingError(
                 f"the gradient's norm is {norm} at update {update} for samples "
@@ -73,7 +76,8 @@ class Optimizer:
             )
         factor = learning_rate_factor(update, self._num_updates, self._recipe)
         rate = self._recipe.learning_rate * factor
-        self._adamw.param_groups[0]["lr"] = rate
+        for group in self._adamw.param_groups:
+            group["lr"] = rate
         self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         return {"grad_norm": norm, "learning_rate": rate}
@@ -93,3 +97,22 @@ class Optimizer:
             parameter = self._parameters[name]
             place = value.device if what == "step" else parameter.device
             self._adamw.state[parameter][what] = value.to(place).clone()
+
+
+@torch.no_grad()
+def _clip(parameters: Sequence[nn.Parameter], max_norm: float) -> float:
+    """Scale gradients down to a norm of `max_norm` where it is larger; return what it was.
+
+    Of parameters that are shared out every process holds a piece of the gradient.
+    """
+    shared = [p.grad.to_local() for p in parameters if isinstance(p.grad, DTensor)]
+    if not shared:
+        return float(nn.utils.clip_grad_norm_(parameters, max_norm))
+    whole = [p.grad for p in parameters if p.grad is not None and not isinstance(p.grad, DTensor)]
+    square = nn.utils.get_total_norm(shared) ** 2
+    distributed.all_reduce(square)
+    norm = torch.sqrt(square + nn.utils.get_total_norm(whole) ** 2)
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
+    for gradient in (*shared, *whole):
+        gradient.mul_(scale)
+    return float(norm)

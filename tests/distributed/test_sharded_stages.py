@@ -1,0 +1,154 @@
+"""Sharded training is replicated training: the same curves and weights in every stage.
+
+Worst case measured on a CPU: one process, sharded or not, 4e-7 in a weight; two processes, sharded
+or not, the same bits; one process and two sharded ones 4e-6, as replicated ones.
+"""
+
+import signal
+
+import pytest
+import torch
+from distributed import stage_program
+from distributed.cases import CASES, CUT, FROZEN_WHOLE, SHARDED_ALONE, SHARDED_RESUMED, recipe_of
+from distributed.comparison import curve, largest_difference, require_same
+from distributed.processes import run_world
+from stage_world import train, weights
+
+from uae.recipe import Recipe
+from uae.store.embedded import EmbeddedStore
+
+EVERY = [*CASES, *SHARDED_ALONE]
+SAME_SIZE_TOLERANCE = 2e-6  # the same samples in the same passes; sums of gradients alone differ
+
+
+def bits_differ(one, other):
+    return [name for name in one if not torch.equal(one[name], other[name])]
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_one_sharded_process_trains_what_one_process_trains(sharded, case):
+    one, other = weights(sharded.of(case, "one")), weights(sharded.of(case, "sharded-one"))
+    assert largest_difference(one, other) <= SAME_SIZE_TOLERANCE
+    require_same(sharded.of(case, "one"), sharded.of(case, "sharded-one"))
+
+
+@pytest.mark.parametrize(
+    ("case", "how"),
+    [(case, "sharded-two") for case in EVERY] + [(case, "frozen-whole") for case in FROZEN_WHOLE],
+)
+def test_two_sharded_processes_train_what_two_replicated_ones_train(sharded, case, how):
+    two, other = weights(sharded.of(case, "two")), weights(sharded.of(case, how))
+    assert largest_difference(two, other) <= SAME_SIZE_TOLERANCE
+    require_same(sharded.of(case, "two"), sharded.of(case, how))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_sharded_processes_train_what_one_process_trains(sharded, case):
+    require_same(sharded.of(case, "one"), sharded.of(case, "sharded-two"))
+
+
+@pytest.mark.parametrize("case", SHARDED_RESUMED)
+def test_resumed_with_as_many_processes_is_uninterrupted_to_the_bit(sharded, case):
+    whole, resumed = sharded.of(case, "sharded-two"), sharded.of(case, "sharded-2-2")
+    assert bits_differ(weights(whole), weights(resumed)) == []
+    assert curve(whole) == curve(resumed)
+
+
+@pytest.mark.parametrize("case", SHARDED_RESUMED)
+@pytest.mark.parametrize("how", ["sharded-1-2", "sharded-2-1"])
+def test_resumed_with_another_number_of_processes_goes_on(sharded, case, how):
+    require_same(sharded.of(case, "one"), sharded.of(case, how))
+
+
+def test_every_process_writes_its_part_and_the_newest_checkpoint_is_kept(sharded):
+    kept = sharded.of("pretrain", "sharded-2-2-checkpoints")
+    assert [path.name for path in kept.glob("update-*")] == ["update-00000005"]
+    sizes = [(kept / f"update-00000005/rows-0000{n}.safetensors").stat().st_size for n in (0, 1)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
+    assert (kept / "update-00000005/MANIFEST.json").is_file()
+
+
+def test_a_killed_process_costs_the_updates_since_the_checkpoint(sharded, world):
+    job = sharded.job("pretrain", "killed", resumed="killed", frozen="sharded")
+    ended = run_world(stage_program.main, 2, world, 2, [job | {"killed": CUT}])
+    assert [one.code for one in ended] == [1, -signal.SIGKILL]
+    assert not sharded.of("pretrain", "killed").exists()
+    ended = run_world(stage_program.main, 2, world, 2, [job])
+    assert [one.code for one in ended] == [0, 0], "\n".join(one.output for one in ended)
+    whole = weights(sharded.of("pretrain", "sharded-two"))
+    assert bits_differ(whole, weights(sharded.of("pretrain", "killed"))) == []
+
+
+def test_sigterm_to_one_ends_all_with_a_checkpoint_of_that_update(sharded, world):
+    job = sharded.job("pretrain", "terminated", resumed="terminated", frozen="sharded")
+    ended = run_world(stage_program.main, 2, world, 2, [job | {"terminated": CUT}])
+    assert [one.code for one in ended] == [-signal.SIGTERM] * 2
+    kept = sharded.of("pretrain", "terminated-checkpoints")
+    assert [path.name for path in kept.glob("update-*/MANIFEST.json")] == ["MANIFEST.json"]
+    assert (kept / f"update-{CUT + 1:08d}/MANIFEST.json").exists()
+    ended = run_world(stage_program.main, 2, world, 2, [job])
+    assert [one.code for one in ended] == [0, 0], "\n".join(one.output for one in ended)
+    whole = weights(sharded.of("pretrain", "sharded-two"))
+    assert bits_differ(whole, weights(sharded.of("pretrain", "terminated"))) == []
+
+
+def test_a_checkpoint_that_is_cut_off_is_none(sharded, world):
+    job = sharded.job("pretrain", "half", resumed="half", frozen="sharded")
+    ended = run_world(stage_program.main, 2, world, 2, [job | {"half": 4}])
+    assert [one.code for one in ended] == [-signal.SIGKILL, 1]
+    kept = sharded.of("pretrain", "half-checkpoints")
+    assert sorted(path.name for path in kept.glob("update-*")) == [
+        "update-00000002",
+        "update-00000004",
+    ]
+    assert (kept / "update-00000004/state.json").exists()
+    assert not (kept / "update-00000004/MANIFEST.json").exists()
+    ended = run_world(stage_program.main, 2, world, 2, [job])
+    assert [one.code for one in ended] == [0, 0], "\n".join(one.output for one in ended)
+    whole = weights(sharded.of("pretrain", "sharded-two"))
+    assert bits_differ(whole, weights(sharded.of("pretrain", "half"))) == []
+
+
+@pytest.mark.parametrize("case", ["pretrain-lora", "ufg-flow-grpo"])
+def test_computing_in_bfloat16_trains_nearly_the_same_and_keeps_float32(
+    sharded, world, case, tmp_path
+):
+    stage, recipe = recipe_of(world, case, frozen="sharded")
+    values = recipe.model_dump()
+    values["models"]["sharding"]["compute"] = "bfloat16"
+    log = tmp_path / "bf16-log"
+    train(stage, Recipe.model_validate(values), world, tmp_path / "bf16", log_dir=log)
+    exact, found = curve(sharded.of(case, "sharded-one"))[0], curve(tmp_path / "bf16")[0]
+    name = "grad_norm"  # of the same weights and samples, so that only the rounding differs
+    assert exact[name] == pytest.approx(found[name], rel=0.05)
+    assert exact[name] != pytest.approx(found[name], rel=1e-5)
+    trained = weights(tmp_path / "bf16")
+    assert {tensor.dtype for tensor in trained.values()} == {torch.float32}
+
+
+def test_a_failure_of_one_is_everyone_s_error(sharded, world):
+    job = sharded.job("ufg-flow-grpo", "failed", frozen="sharded", fails=CUT)
+    ended = run_world(stage_program.main, 2, world, 2, [job])
+    assert [one.code for one in ended] == [1, 1]
+    assert "picture-7.png is no picture" in ended[1].output
+    assert "process 1 of 2 failed: picture-7.png is no picture" in ended[0].output
+
+
+def test_checkpoints_in_a_bucket_resume_with_one_process_and_with_two(sharded, world, tmp_path):
+    with EmbeddedStore(tmp_path / "server") as server:
+        endpoint = server.store().endpoint
+        for size in (2, 1):
+            where = {"endpoint": endpoint, "prefix": f"runs/1/then-{size}"}
+            where["environment"] = server.environment()
+            job = sharded.job("pretrain", f"bucket-{size}", frozen="sharded")
+            job["checkpoints"] = where
+            jobs = ([job | {"cut": CUT}], 2), ([job], size)
+            for todo, processes in jobs:
+                ended = run_world(stage_program.main, processes, world, processes, todo)
+                output = "\n".join(one.output for one in ended)
+                assert [one.code for one in ended] == [0] * processes, output
+            found = {key.split("/")[3] for key in server.store().list(where["prefix"])}
+            assert found == {"update-00000005"}
+    whole = weights(sharded.of("pretrain", "sharded-two"))
+    assert bits_differ(whole, weights(sharded.of("pretrain", "bucket-2"))) == []
+    require_same(sharded.of("pretrain", "one"), sharded.of("pretrain", "bucket-1"))

@@ -1,0 +1,248 @@
+"""Plans of the tiny model: arithmetic by hand, what training really holds, and refusals."""
+
+import pytest
+import torch
+
+from uae.models.tiny import CONDITION_TOKENS, tiny_autoencoder, tiny_bundle, tiny_clip, tiny_recipe
+from uae.planning.configs import find_configs
+from uae.planning.execution import Execution, execution_of
+from uae.planning.gpus import GIB, GPUS, Gpu, custom_gpu
+from uae.planning.planner import STAGES, Assumptions, make_plan
+from uae.planning.stage_models import build_stage_models
+from uae.recipe import LoraRecipe
+from uae.training.ema import Ema
+from uae.training.optimizer import Optimizer
+
+RATE, BANDWIDTH, LINK = 1e9, 1e9, 1e6
+HUGE = Gpu("huge", 1000 * GIB, RATE, RATE, BANDWIDTH, LINK)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    tiny_clip(folder / "scorers" / "clip")
+    return str(tiny_bundle(folder / "base"))
+
+
+def recipe_of(base, *, only=None, **sections):
+    """Return a tiny recipe; with `only`, of that stage alone."""
+    for stage in STAGES:
+        if only not in (None, stage):
+            sections.setdefault(stage, {})["num_updates"] = 0
+    return tiny_recipe(models={"base": base, **sections.pop("models", {})}, **sections)
+
+
+def plan_of(base, *, gpu=HUGE, nodes=1, gpus=1, only=None, assumed=None, **sections):
+    return make_plan(
+        recipe_of(base, only=only, **sections),
+        Assumptions(gpu=gpu, nodes=nodes, gpus_per_node=gpus, **(assumed or {})),
+    )
+
+
+def gpu_of(usable_bytes):
+    return Gpu("small", int(usable_bytes / 0.92) + 1, RATE, RATE, BANDWIDTH, LINK)
+
+
+def test_every_stage_with_updates_is_planned(base):
+    plan = plan_of(base, cold_start={"num_updates": 0})
+    assert [stage.stage for stage in plan.stages] == [s for s in STAGES if s != "cold_start"]
+    assert plan.refusals == plan.not_built == []
+    assert plan.condition_tokens == CONDITION_TOKENS
+
+
+def test_batches_by_hand(base):
+    section = {
+        "batch_size": 24,
+        "num_minibatches": 2,
+        "accumulation_steps": 3,
+        "rollout": {"group_size": 4},
+    }
+    plan = plan_of(
+        base, only="understanding_for_generation", gpus=4, understanding_for_generation=section
+    )
+    batches = plan.stages[0].batches
+    # 2 minibatches of 12, 3 for each process; a pass may have 12 / 3 = 4 samples, and 3 divides.
+    assert (batches.samples, batches.rollouts, batches.optimizer_steps) == (24, 96, 2)
+    assert (batches.samples_per_process, batches.samples_per_pass) == (6, 3)
+    assert batches.passes_per_process == 2
+
+
+def test_time_and_cost_by_hand(base):
+    assumed = {"fraction": 0.5, "price_per_gpu_hour": 3.0}
+    plan = plan_of(base, only="pretrain_decoder", gpus=2, assumed=assumed)
+    stage = plan.stages[0]
+    floor = sum(phase.flops for phase in stage.phases) / RATE
+    # Two processes of a ring send 2 * 1/2 of the float32 gradients.
+    exchange = 4 * stage.num_trained / LINK
+    assert stage.exchange_seconds == pytest.approx(exchange)
+    assert stage.update_floor_seconds == pytest.approx(floor + exchange)
+    assert stage.update_seconds == pytest.approx(2 * (floor + exchange))
+    assert stage.rollouts_per_second == pytest.approx(2 / (2 * (floor + exchange)))
+    start = sum(phase.flops for phase in stage.start) / RATE / 0.5  # one chunk of at most 32
+    assert stage.start_chunks == 1
+    assert plan.hours == pytest.approx((start + 2 * stage.update_seconds) / 3600)
+    assert plan.cost == pytest.approx(plan.hours * 2 * 3.0)
+
+
+def test_writing_is_bound_by_memory_where_memory_is_slow(base):
+    slow = Gpu("slow", 1000 * GIB, 1e15, 1e15, 1e6, LINK)
+    stage = plan_of(base, only="generation_for_understanding", gpu=slow).stages[0]
+    writing = next(phase for phase in stage.phases if phase.name == "write captions")
+    assert writing.is_memory_bound
+    assert writing.floor_seconds == pytest.approx(writing.bytes_read / 1e6)
+
+
+def test_between_machines_the_network_bounds_the_exchange(base):
+    fast = Gpu("fast", 1000 * GIB, RATE, RATE, BANDWIDTH, 500e9)
+    one, two = (
+        plan_of(base, only="pretrain_decoder", gpu=fast, nodes=nodes, gpus=gpus).stages[0]
+        for nodes, gpus in ((1, 2), (2, 1))
+    )
+    assert two.exchange_seconds == pytest.approx(10 * one.exchange_seconds)
+
+
+def test_optimizer_gradients_and_ema_are_what_training_holds(base):
+    held = (
+        plan_of(base, only="pretrain_decoder", pretrain_decoder={"optimizer": {"ema_decay": 0.9}})
+        .stages[0]
+        .held_bytes
+    )
+    real = tiny_autoencoder()
+    parameters = {
+        **{f"c/{n}": p for n, p in real.connector.requires_grad_(True).named_parameters()},
+        **{
+            f"d/{n}": p for n, p in real.decoder.transformer.requires_grad_(True).named_parameters()
+        },
+    }
+    recipe = recipe_of(base).pretrain_decoder.optimizer
+    optimizer, ema = Optimizer(parameters, recipe, 1), Ema(parameters, 0.9, 1)
+    for parameter in parameters.values():
+        parameter.grad = torch.ones_like(parameter)
+    assert held["gradients"] == sum(p.grad.nbytes for p in parameters.values())
+    optimizer.step(0, [])
+    moments = {n: t for n, t in optimizer.tensors().items() if not n.startswith("step/")}
+    assert held["optimizer"] == sum(t.nbytes for t in moments.values()) > 0
+    assert held["EMA"] == sum(t.nbytes for t in ema.average.values())
+    assert held["LoRA"] == held["float32 copies"] == 0
+
+
+def test_adapters_are_what_training_adds(base):
+    held = plan_of(base, only="generation_for_understanding").stages[0].held_bytes
+    real = tiny_autoencoder()
+    real.encoder.add_lora("x", LoraRecipe(rank=2, alpha=4), 0)
+    assert held["LoRA"] == sum(p.nbytes for p in real.encoder.lora_parameters("x").values())
+    assert held["gradients"] == held["LoRA"]
+
+
+def test_rollout_s_tensors_by_hand(base):
+    stage = plan_of(base, only="understanding_for_generation").stages[0]
+    memory = next(p for p in stage.phases if p.name == "decode and score").memory_bytes
+    # 2 captions x 2 trajectories; a window of 2: 3 points, 2 means and the final latents.
+    assert memory["trajectories"] == 4 * (3 + 2 + 1) * 4 * 4 * 4 * 4
+    assert memory["pictures"] == 4 * 3 * 32 * 32 * 4
+    assert memory["conditions"] == 4 * CONDITION_TOKENS * 32 * 4
+
+
+def test_caches_by_hand(base):
+    held = plan_of(base, only="pretrain_decoder").stages[0].held_bytes
+    # 2 updates of 2 samples: latents, hidden states in float32, and the mask.
+    assert held["caches"] == 4 * (4 * 4 * 4 * 4 + CONDITION_TOKENS * 32 * 4 + CONDITION_TOKENS)
+    fewer = plan_of(base, only="pretrain_decoder", assumed={"num_samples": 3}).stages[0]
+    assert fewer.held_bytes["caches"] == held["caches"] * 3 // 4
+
+
+def test_shared_out_models_leave_the_rest_whole(base):
+    sharding = {"sharding": {"frozen": "replicated", "compute": "float32"}}
+    alone, two = (
+        plan_of(base, only="pretrain_decoder", gpus=gpus, models=sharding).stages[0]
+        for gpus in (1, 2)
+    )
+    models = build_stage_models(
+        "pretrain_decoder",
+        recipe_of(base),
+        find_configs(base),
+        execution_of(recipe_of(base), is_published=False),
+        CONDITION_TOKENS,
+    )
+    blocks = models.blocks["decoder"]
+    half = blocks.total - blocks.total // 2
+    name = "weights: decoder"
+    assert two.held_bytes[name] == alone.held_bytes[name] - half
+    assert two.held_bytes["gathered blocks"] == 2 * blocks.largest > 0
+    assert two.held_bytes["weights: encoder"] == alone.held_bytes["weights: encoder"]
+    assert two.held_bytes["optimizer"] == alone.held_bytes["optimizer"] - 2 * half
+    train = next(p for p in two.phases if p.name == "train")
+    assert train.exchanged_bytes == 2 * blocks.total // 2  # two passes of one process of two
+
+
+def test_bfloat16_halves_frozen_weights_and_keeps_what_is_trained(base):
+    execution = Execution(
+        dtype="bfloat16",
+        stored="bfloat16",
+        checkpoint_blocks=True,
+        sharding="replicated",
+        caches="streamed",
+    )
+    full = plan_of(base, only="cold_start").stages[0].held_bytes
+    half = plan_of(base, only="cold_start", assumed={"execution": execution}).stages[0].held_bytes
+    assert half["weights: encoder"] * 2 == full["weights: encoder"]
+    for part in ("LoRA", "gradients", "optimizer"):
+        assert half[part] == full[part]
+    connector = sum(p.numel() for p in tiny_autoencoder().connector.parameters())
+    assert half["float32 copies"] == pytest.approx(4 * connector, abs=4)
+    assert "recomputing the decoder's blocks" in execution.not_built()
+
+
+def test_indivisible_batch_is_refused_with_both_ways_out(base):
+    plan = plan_of(base, gpus=4, only="cold_start", cold_start={"batch_size": 6})
+    assert plan.stages == []
+    (refusal,) = plan.refusals
+    assert "cold_start: batch_size=6" in refusal
+    assert "the nearest batch_size that can is 8" in refusal
+    assert "3 or 6 processes can share out this batch" in refusal
+
+
+def memory_of(base, stage, **section):
+    return plan_of(base, only=stage, **{stage: section}).stages[0].memory_bytes
+
+
+def test_too_large_a_pass_is_refused_with_the_accumulation_that_fits(base):
+    stage, batch = "pretrain_decoder", 16
+    needs = {n: memory_of(base, stage, batch_size=batch, accumulation_steps=n) for n in (2, 4)}
+    assert needs[4] < needs[2]
+    plan = plan_of(base, only=stage, gpu=gpu_of(needs[4]), pretrain_decoder={"batch_size": batch})
+    (refusal,) = plan.refusals
+    assert refusal.startswith("pretrain_decoder: needs ")
+    assert "what fits: accumulation_steps 4 (" in refusal
+
+
+def test_too_large_a_rollout_is_refused_with_the_gpus_and_the_batch_that_fit(base):
+    stage, section = "understanding_for_generation", {"batch_size": 16, "accumulation_steps": 16}
+    half = memory_of(base, stage, batch_size=8, accumulation_steps=8)
+    plan = plan_of(base, only=stage, gpu=gpu_of(half + 2**14), **{stage: section})
+    (refusal,) = plan.refusals
+    assert "most in phase 'decode and score'" in refusal
+    assert "2 GPUs with accumulation_steps 16 (" in refusal
+    assert "or batch_size 8 with accumulation_steps 8 (" in refusal
+
+
+def test_too_large_a_group_is_refused_with_the_group_that_fits(base):
+    stage = "understanding_for_generation"
+    section = {"batch_size": 1, "rollout": {"group_size": 8}}
+    fits = memory_of(base, stage, batch_size=1, rollout={"group_size": 4})
+    plan = plan_of(base, only=stage, gpu=gpu_of(fits), **{stage: section})
+    assert "what fits: rollout.group_size 4 with batch_size 1 (" in plan.refusals[0]
+
+
+def test_weights_that_do_not_fit_are_refused_by_their_largest_part(base):
+    plan = plan_of(base, only="pretrain_decoder", gpu=gpu_of(1000))
+    assert "no batch, group or number of processes fits" in plan.refusals[0]
+    assert "most of it" in plan.refusals[0]
+
+
+def test_gpus():
+    assert GPUS["h100-80gb"].bfloat16_flops == 989e12
+    found = custom_gpu(48, 100, 0.9)
+    assert (found.memory_bytes, found.bfloat16_flops) == (48 * GIB, 1e14)
+    assert found.usable_bytes == int(48 * GIB * 0.92)
+    assert found.memory_bytes_per_second == 0.9e12

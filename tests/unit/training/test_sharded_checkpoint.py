@@ -1,0 +1,161 @@
+import json
+import threading
+
+import pytest
+import torch
+
+from uae.errors import TrainingError
+from uae.store.embedded import EmbeddedStore
+from uae.training.areas import FolderArea, StoreArea
+from uae.training.checkpoint import LocalCheckpoints, Snapshot, save_snapshot
+from uae.training.distribution import World
+from uae.training.sharded_checkpoint import ShardedCheckpoints
+
+
+def whole(_key):
+    return None
+
+
+def snapshot(step):
+    tensors = {"parameters/w": torch.full((2, 3), float(step)), "optimizer/step/w": torch.tensor(7)}
+    return Snapshot(tensors, {"next_step": step, "rows": [{"step": step - 1}]})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with EmbeddedStore(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def area(request, tmp_path):
+    if request.param == "folder":
+        return FolderArea(tmp_path / "kept")
+    return StoreArea(request.getfixturevalue("server").store(), f"runs/{tmp_path.name}")
+
+
+@pytest.fixture
+def opened(area, tmp_path):
+    found = []
+
+    def again():
+        found.append(ShardedCheckpoints(area, tmp_path / "scratch", World()))
+        return found[-1]
+
+    yield again
+    for one in found:
+        one.close()
+
+
+def save(checkpoints, step):
+    checkpoints.save(snapshot(step), step)
+    checkpoints.settle()
+
+
+def test_the_newest_is_read_back_and_the_only_one_kept(opened, area):
+    assert opened().latest(whole) is None
+    for step in (2, 10, 11):
+        save(opened(), step)
+    found = opened().latest(whole)
+    assert found.values == {"next_step": 11, "rows": [{"step": 10}]}
+    assert found.part("parameters")["w"].tolist() == [[11.0] * 3] * 2
+    assert found.part("optimizer")["step/w"].item() == 7
+    assert {name.partition("/")[0] for name in area.names()} == {"update-00000011"}
+
+
+def test_a_checkpoint_without_manifest_is_none_and_is_cleared_up(opened, area):
+    save(opened(), 1)
+    area.put_json("update-00000002/receipt-abc-00000.json", {})
+    assert opened().latest(whole).values["next_step"] == 1
+    assert {name.partition("/")[0] for name in area.names()} == {"update-00000001"}
+
+
+def test_values_are_those_of_the_moment_of_saving(opened):
+    checkpoints, taken = opened(), snapshot(1)
+    checkpoints.save(taken, 1)
+    taken.values["rows"].append({"step": 1})
+    taken.tensors["parameters/w"] += 5
+    checkpoints.settle()
+    found = opened().latest(whole)
+    assert found.values["rows"] == [{"step": 0}]
+    assert found.part("parameters")["w"].unique().tolist() == [1.0]
+
+
+class Refusing(FolderArea):
+    """A full disk, once."""
+
+    full = True
+
+    def put_file(self, name, path):
+        if self.full and name.endswith("safetensors"):
+            self.full = False
+            raise OSError(28, "No space left on device")
+        super().put_file(name, path)
+
+
+def test_what_fails_behind_the_training_is_raised_at_the_next_save(tmp_path):
+    area = Refusing(tmp_path / "kept")
+    checkpoints = ShardedCheckpoints(area, tmp_path / "scratch", World())
+    checkpoints.save(snapshot(1), 1)
+    with pytest.raises(TrainingError, match=r"No space left.*free some space and resume"):
+        checkpoints.save(snapshot(2), 2)
+    checkpoints.close()
+    again = ShardedCheckpoints(area, tmp_path / "scratch", World())
+    assert again.latest(whole) is None
+    save(again, 3)
+    assert again.latest(whole).values["next_step"] == 3
+    again.close()
+
+
+class Slow(FolderArea):
+    """A store that answers when it is told to."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.go_on = threading.Event()
+
+    def put_file(self, name, path):
+        assert self.go_on.wait(30)
+        super().put_file(name, path)
+
+
+def test_training_does_not_wait_for_a_checkpoint_but_for_the_one_before(tmp_path):
+    area = Slow(tmp_path / "kept")
+    checkpoints = ShardedCheckpoints(area, tmp_path / "scratch", World())
+    checkpoints.save(snapshot(1), 1)  # returns although nothing can be written
+    assert not any(name.endswith("safetensors") for name in area.names())
+    area.go_on.set()
+    checkpoints.save(snapshot(2), 2)
+    assert "update-00000001/MANIFEST.json" in area.names() or "update-00000002" in str(area.names())
+    checkpoints.settle()
+    assert checkpoints.latest(whole).values["next_step"] == 2
+    checkpoints.close()
+
+
+def test_damage_and_checkpoints_of_another_kind_are_refused(tmp_path):
+    local = LocalCheckpoints(tmp_path / "kept")
+    checkpoints = ShardedCheckpoints(local.area, tmp_path / "scratch", World())
+    save(checkpoints, 1)
+    file = tmp_path / "kept/update-00000001/whole-00000.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(TrainingError, match=r"whole-00000\.safetensors is damaged"):
+        checkpoints.latest(whole)
+    checkpoints.close()
+
+    other = LocalCheckpoints(tmp_path / "other")
+    save_snapshot(Snapshot({}, {"format": 1}), other, 1)
+    checkpoints = ShardedCheckpoints(other.area, tmp_path / "scratch", World())
+    with pytest.raises(TrainingError, match="update-00000001 was not made by sharded training"):
+        checkpoints.latest(whole)
+    checkpoints.close()
+
+
+def test_no_part_of_a_checkpoint_is_pickled(tmp_path):
+    area = FolderArea(tmp_path / "kept")
+    checkpoints = ShardedCheckpoints(area, tmp_path / "scratch", World())
+    save(checkpoints, 1)
+    checkpoints.close()
+    kinds = {name.rpartition(".")[2] for name in area.names()}
+    assert kinds == {"json", "safetensors"}
+    state = json.loads((tmp_path / "kept/update-00000001/state.json").read_text())
+    assert state["files"]["whole-00000.safetensors"]["parameters/w"]["shape"] == [2, 3]

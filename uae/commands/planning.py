@@ -1,0 +1,171 @@
+"""`uae plan`: what a recipe needs, before a GPU is taken."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from uae.commands.options import Commands, writable
+from uae.errors import TrainingError
+
+if TYPE_CHECKING:
+    from uae.planning.execution import Execution
+    from uae.planning.gpus import Gpu
+    from uae.recipe import Recipe
+
+GPU_NAMES = ("h100-80gb", "h200-141gb", "a100-80gb", "rtx-4090")  # planning.gpus says what they are
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this group."""
+    plan = commands.add_parser(
+        "plan", help="say what a recipe needs on given GPUs: memory, work, time, cost"
+    )
+    plan.add_argument("--recipe", default="starter", help="name or file; default: %(default)s")
+    plan.add_argument("--nodes", type=_count, default=1, help="machines; default: %(default)s")
+    plan.add_argument(
+        "--gpus-per-node", type=_count, default=1, help="of each machine; default: %(default)s"
+    )
+    _add_gpu(plan)
+    plan.add_argument(
+        "--fraction",
+        type=_fraction,
+        default=0.4,
+        help="share of the GPU's rates that is expected to be reached; default: %(default)s",
+    )
+    plan.add_argument(
+        "--price-per-gpu-hour", type=_positive, help="in any currency; default: no cost is printed"
+    )
+    plan.add_argument(
+        "--samples", type=_count, help="of the training split; default: every update sees new ones"
+    )
+    plan.add_argument(
+        "--caption-tokens",
+        type=_count,
+        help="mean length of captions, for times; default: the longest that the recipe allows",
+    )
+    plan.add_argument(
+        "--condition-tokens", type=_count, help="in place of those of the base weights"
+    )
+    _add_execution(plan)
+    plan.add_argument("--out", type=writable(".json"), help="write the plan there too, .json")
+    plan.set_defaults(command=_plan)
+
+
+def _add_gpu(plan: argparse.ArgumentParser) -> None:
+    plan.add_argument("--gpu", choices=GPU_NAMES, help=f"default: {GPU_NAMES[0]}")
+    plan.add_argument("--gpu-memory", type=_positive, help="GiB of another GPU")
+    plan.add_argument(
+        "--gpu-tflops",
+        type=_positive,
+        help="of another GPU: its dense rate in the type computed in",
+    )
+    plan.add_argument(
+        "--gpu-bandwidth", type=_positive, help="of another GPU's memory, TB per second"
+    )
+
+
+def _add_execution(plan: argparse.ArgumentParser) -> None:
+    dtypes = ("float32", "bfloat16")
+    plan.add_argument("--dtype", choices=dtypes, help="of computing; default: the recipe's")
+    plan.add_argument(
+        "--stored",
+        choices=dtypes,
+        help="of frozen weights; this and the next two: by default what published models need, "
+        "for others what the trainer does",
+    )
+    plan.add_argument(
+        "--recompute-blocks",
+        choices=("yes", "no"),
+        help="the decoder's activations in the backward pass",
+    )
+    plan.add_argument(
+        "--sharding",
+        choices=("replicated", "trained", "all"),
+        help="whose blocks are cut over the processes; default: the recipe's",
+    )
+    plan.add_argument(
+        "--caches",
+        choices=("kept", "streamed"),
+        help="latents, hidden states and conditions of all samples in memory, or made anew",
+    )
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from uae.planning.planner import Assumptions, make_plan
+    from uae.planning.tables import print_plan
+    from uae.recipe_files import load_recipe
+
+    recipe = load_recipe(options.recipe)
+    gpu = _gpu(options)
+    assumptions = Assumptions(
+        gpu=gpu,
+        nodes=options.nodes,
+        gpus_per_node=options.gpus_per_node,
+        fraction=options.fraction,
+        execution=_execution(options, recipe),
+        condition_tokens=options.condition_tokens,
+        caption_tokens=options.caption_tokens,
+        num_samples=options.samples,
+        price_per_gpu_hour=options.price_per_gpu_hour,
+    )
+    plan = make_plan(recipe, assumptions)
+    print_plan(plan, Console())
+    if options.out is not None:
+        options.out.write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        print(options.out)
+    if plan.refusals:
+        raise TrainingError("this cannot work:\n" + "\n".join(f"  {r}" for r in plan.refusals))
+
+
+def _gpu(options: argparse.Namespace) -> Gpu:
+    from uae.planning.gpus import GPUS, custom_gpu
+
+    own = (options.gpu_memory, options.gpu_tflops, options.gpu_bandwidth)
+    if not any(own):
+        return GPUS[options.gpu or GPU_NAMES[0]]
+    if options.gpu is not None or not all(own):
+        raise TrainingError(
+            "another GPU needs --gpu-memory, --gpu-tflops and --gpu-bandwidth, all three, and no "
+            f"--gpu; or give --gpu with one of {', '.join(GPU_NAMES)}"
+        )
+    return custom_gpu(*own)
+
+
+def _execution(options: argparse.Namespace, recipe: Recipe) -> Execution:
+    from uae.planning.configs import find_configs
+    from uae.planning.execution import execution_of
+
+    is_published = find_configs(recipe.models.base).is_published
+    chosen = execution_of(recipe, is_published=is_published)
+    names = ("dtype", "stored", "sharding", "caches")
+    changes = {name: getattr(options, name) for name in names}
+    given = {name: value for name, value in changes.items() if value is not None}
+    if options.recompute_blocks is not None:
+        given["checkpoint_blocks"] = options.recompute_blocks == "yes"
+    return chosen.model_copy(update=given)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: give a whole number, 1 or more")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number above 0")
+    return value
+
+
+def _fraction(text: str) -> float:
+    value = _positive(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a share, above 0 and at most 1")
+    return value

@@ -1,0 +1,111 @@
+"""What a stage holds on each GPU from its first update to its last.
+
+Of a model that is shared out, the blocks are cut over the processes; embeddings, final layers,
+connector and adapters stay whole, as in `uae.training.sharding`.
+"""
+
+from __future__ import annotations
+
+from uae.models.bundle import Stage
+from uae.planning.execution import Execution
+from uae.planning.phases import Load
+from uae.planning.stage_models import StageModels
+from uae.recipe import TrainedStage
+
+_FLOAT = 4
+_MOMENTS = 2  # AdamW's; the step's number stays on the CPU
+GATHERED_BLOCKS = 2  # of a model that is shared out: the one that computes, and the next
+
+
+def sharded_parts(execution: Execution, models: StageModels) -> set[str]:
+    """Return which of encoder and decoder are shared out."""
+    if execution.sharding == "replicated":
+        return set()
+    if execution.sharding == "all":
+        return {"encoder", "decoder"}
+    return {name.split("/")[0] for name in models.trained} & {"encoder", "decoder"}
+
+
+def resident_memory(
+    stage: Stage, load: Load, models: StageModels, num_samples: int, world_size: int
+) -> dict[str, int]:
+    """Return bytes by part, for each process.
+
+    Args:
+        stage: Which stage.
+        load: The process's part of it.
+        models: Its models.
+        num_samples: Training samples that the stage's updates see, all processes together.
+        world_size: Number of processes.
+    """
+    section: TrainedStage = getattr(load.recipe, stage)
+    execution, sharded = load.execution, sharded_parts(load.execution, models)
+    wider = _size(execution.stored) // _size(execution.dtype)
+    sizes = {
+        part: wider * (size - _elsewhere(part, sharded, models, world_size))
+        for part, size in models.weights.items()
+    }
+    trained = trained_bytes(models, execution, world_size)
+    others = 1 - models.num_lora / models.num_trained  # trained as they are, without adapters
+    gathered = max((models.blocks[part].largest for part in sharded), default=0)
+    return {
+        **{f"weights: {part}": size for part, size in sizes.items()},
+        "gathered blocks": GATHERED_BLOCKS * gathered if world_size > 1 else 0,
+        "LoRA": _FLOAT * (models.num_lora + models.num_frozen_lora),
+        "float32 copies": int(trained * others) if execution.stored == "bfloat16" else 0,
+        "gradients": trained,
+        "optimizer": trained * _MOMENTS,
+        "EMA": trained if section.optimizer.ema_decay is not None else 0,
+        "caches": _caches(stage, load, num_samples, world_size),
+    }
+
+
+def trained_bytes(models: StageModels, execution: Execution, world_size: int) -> int:
+    """Return the float32 bytes of what is trained, as far as a process holds it."""
+    numbers = models.num_trained
+    in_blocks = models.num_trained_in_blocks
+    if in_blocks and "decoder" in sharded_parts(execution, models):
+        numbers -= in_blocks - in_blocks // world_size
+    return _FLOAT * numbers
+
+
+def exchanged_bytes(models: StageModels, execution: Execution, world_size: int) -> int:
+    """Return the bytes of the gradients that are whole in every process and are added up."""
+    if world_size == 1:
+        return 0
+    numbers = models.num_trained
+    if "decoder" in sharded_parts(execution, models):
+        numbers -= models.num_trained_in_blocks  # their gradients come back in pieces
+    return _FLOAT * numbers
+
+
+def _elsewhere(part: str, sharded: set[str], models: StageModels, world_size: int) -> int:
+    """Return the bytes of a part's weights that only other processes hold."""
+    if part not in sharded:
+        return 0
+    total = models.blocks[part].total
+    return total - total // world_size
+
+
+def _size(dtype: str) -> int:
+    return 4 if dtype == "float32" else 2
+
+
+def _caches(stage: Stage, load: Load, num_samples: int, world_size: int) -> int:
+    """Bytes of what is kept for every sample that this process's updates see."""
+    if load.execution.caches == "streamed":
+        return 0
+    section: TrainedStage = getattr(load.recipe, stage)
+    kept = min(num_samples, section.num_updates * section.batch_size // world_size)
+    model = load.works.model
+    channels, height, width = load.works.models.latents
+    latents = channels * height * width * _FLOAT
+    hidden = model.condition_tokens * model.encoder.width * _FLOAT
+    condition = model.condition_tokens * model.connector.sizes["out_features"] * _FLOAT
+    if stage == "pretrain_decoder":
+        return kept * (latents + hidden + model.condition_tokens)
+    if stage == "understanding_for_generation":
+        captions = load.recipe.understanding_for_generation.captions
+        books = 1 if captions == "greedy" else captions.group_size
+        return kept * books * condition
+    return 0

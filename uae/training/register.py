@@ -1,0 +1,113 @@
+"""What each process last said of itself, for when the others miss it.
+
+A thread of each process writes where its main thread is into the store by which the processes have
+met, and goes on doing so while the main thread hangs. Who waits in vain reads it, and can say which
+process has not come, and where it is instead.
+"""
+
+import json
+import sys
+import threading
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from torch import distributed
+
+BEAT_SECONDS = 1.0
+_ANSWER_SECONDS = 10.0  # how long to wait for the store, whose process may hang itself
+_OWN = f"{Path(__file__).parents[1]}/"
+_WAITING = "/torch/distributed/"  # a main thread in here waits for the others
+
+
+class Register:
+    """The register of a world, as one of its processes sees it."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        """Begin to say where this process is. The processes must have met."""
+        store = distributed.distributed_c10d._get_default_store()
+        self._store = distributed.PrefixStore(  # type: ignore[attr-defined]
+            "uae-register", store.clone()
+        )
+        self._store.set_timeout(timedelta(seconds=_ANSWER_SECONDS))
+        self._rank, self._size = rank, size
+        self._main = threading.get_ident()
+        self._closed = threading.Event()
+        self._beats = 0
+        self._thread = threading.Thread(target=self._go_on, daemon=True)
+        self._say()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Say nothing any more."""
+        self._closed.set()
+        self._thread.join(_ANSWER_SECONDS)
+
+    def failed(self, text: str) -> None:
+        """Leave word of this process's error."""
+        self._store.set(f"failed/{self._rank}", text)
+
+    def missing(self) -> str:
+        """Say which processes have failed, hang or are gone; empty if that is not known."""
+        answer: list[str] = []
+        asking = threading.Thread(target=lambda: answer.append(self._missing()), daemon=True)
+        asking.start()
+        asking.join(_ANSWER_SECONDS)
+        return answer[0] if answer else ""
+
+    def _missing(self) -> str:
+        try:
+            others = [rank for rank in range(self._size) if rank != self._rank]
+            failures = [f"failed/{rank}" for rank in others]
+            for rank, key in zip(others, failures, strict=True):
+                if self._store.check([key]):
+                    return f"process {rank} of {self._size} failed: {self._store.get(key).decode()}"
+            before = {rank: self._said(rank) for rank in others}
+            self._closed.wait(3 * BEAT_SECONDS)
+            return "; ".join(filter(None, (self._verdict(r, before[r]) for r in others)))
+        except RuntimeError:  # its process is gone, too
+            return ""
+
+    def _verdict(self, rank: int, before: dict[str, Any]) -> str:
+        now = self._said(rank)
+        if now["beats"] == before["beats"]:
+            return f"process {rank} of {self._size} is gone or stopped; it was at {now['where']}"
+        if now["waits"]:
+            return ""
+        return f"process {rank} of {self._size} has not come; it is at {now['where']}"
+
+    def _said(self, rank: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._store.get(f"at/{rank}"))
+        return found
+
+    def _go_on(self) -> None:
+        while not self._closed.wait(BEAT_SECONDS):
+            try:
+                self._say()
+            except RuntimeError:  # the process that keeps the store is gone
+                return
+
+    def _say(self) -> None:
+        self._beats += 1
+        frame = sys._current_frames()[self._main]
+        said = {"beats": self._beats, "where": _where(frame), "waits": _waits(frame)}
+        self._store.set(f"at/{self._rank}", json.dumps(said))
+
+
+def _waits(frame: FrameType) -> bool:
+    return _WAITING in frame.f_code.co_filename
+
+
+def _where(frame: FrameType) -> str:
+    """Name the innermost line, and that of ours which led there."""
+    inner = _named(frame)
+    own: FrameType | None = frame
+    while own is not None and not own.f_code.co_filename.startswith(_OWN):
+        own = own.f_back
+    return inner if own is None or own is frame else f"{inner}, from {_named(own)}"
+
+
+def _named(frame: FrameType) -> str:
+    path = frame.f_code.co_filename.removeprefix(str(Path(_OWN).parent) + "/")
+    return f"{path} line {frame.f_lineno} in {frame.f_code.co_name}"
