@@ -82,7 +82,7 @@ def run(settings: UnifiedBenchRecipe, context: Context, system: System, out: Pat
     require(system, BENCHMARK, captions=True, pictures=True, places=places)
     stamps = _stamps(settings, context, system)
     decides = stamps | {"prompts": prompts.model_dump(exclude={"source"})}
-    journal = Journal.open(out, decides, context.shard)
+    journal = Journal.open(out, decides, context.shard, retry_failures=context.retry_failures)
     if done := journal.result():
         return done
     scorers = {
@@ -123,9 +123,7 @@ def _stamps(settings: UnifiedBenchRecipe, context: Context, system: System) -> d
         "settings": {
             "num_samples": settings.num_samples,
             "slots": {slot: scorer_name(name) for slot, name in slots.items()},
-            "seed": context.seed,
-            "batch_size": context.judging.batch_size,
-            "bootstrap_resamples": context.judging.bootstrap_resamples,
+            **context.deciding,
         },
     }
 
