@@ -29,6 +29,7 @@ from uae.evaluation.unified_bench.summary import (
     overall_points,
     slot_columns,
 )
+from uae.fingerprints import json_sha256
 from uae.recipe import UnifiedBenchRecipe
 from uae.recipe.base import scorer_name
 from uae.seeds import derive_seed
@@ -81,7 +82,11 @@ def run(settings: UnifiedBenchRecipe, context: Context, system: System, out: Pat
     places = [trip.place for trip in trips]
     require(system, BENCHMARK, captions=True, pictures=True, places=places)
     stamps = _stamps(settings, context, system)
-    decides = stamps | {"prompts": prompts.model_dump(exclude={"source"})}
+    facts = [o.facts.to_json() if o.facts else None for o in originals]  # captions' measure
+    decides = stamps | {
+        "prompts": prompts.model_dump(exclude={"source"}),
+        "facts": json_sha256(facts),
+    }
     journal = Journal.open(out, decides, context.shard, retry_failures=context.retry_failures)
     if done := journal.result():
         return done
