@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from uae.commands import champion, cluster, evaluation, leaderboard, model, pipeline
+from uae.commands import champion, cluster, data, evaluation, leaderboard, model, pipeline
 from uae.errors import UaeError
 
 EXIT_USER_ERROR = 2
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (pipeline, cluster, champion, model, evaluation, leaderboard):
+    for group in (pipeline, data, cluster, champion, model, evaluation, leaderboard):
         group.add_commands(commands)
     return parser
 

@@ -1,0 +1,1 @@
+"""Shuffled reading of WebDataset shards in a folder or bucket, never of all at once."""
