@@ -18,9 +18,11 @@ from uae.data.facts import SceneFacts
 from uae.data.starter.vocabulary import STARTER_DATA
 from uae.evaluation.benchmark_scenes import load_benchmark_scenes, scene_picture
 from uae.evaluation.context import Context
+from uae.evaluation.geneval.colors import masked_crop
 from uae.evaluation.geneval.models import load_models
 from uae.evaluation.geneval.phases import Phases
 from uae.evaluation.geneval.prompts import load_prompts
+from uae.evaluation.geneval.rules import keep_objects, needs_color
 from uae.evaluation.journal import Journal
 from uae.evaluation.pictures import Pixels, write_png
 from uae.evaluation.systems.base import Capabilities, PictureRequest
@@ -73,20 +75,34 @@ def _detector(recipe: Recipe, context: Context, folder: Path) -> Iterator[Measur
     phases = Phases(context, asked, settings.images_per_prompt, folder)
     journal = Journal.open(folder, {"benchmark": "speed"})
     phases.paint(journal, Scenes(dict(zip(asked.texts, asked.scenes, strict=True))))  # type: ignore[arg-type]
-    pictures = [scene_picture(asked.scenes[place.number]) for place in phases.places]
-    batches = [pictures[start : start + size] for start in range(0, len(pictures), size)]
-    processor = models.detector.image_processor  # type: ignore[attr-defined]
-    inputs = [processor(images=batch, return_tensors="pt")["pixel_values"] for batch in batches]
+    detector: Any = models.detector
+    colors: Any = models.colors
+    inputs, crops = [], []
+    for start in range(0, len(phases.places), size):
+        asked_for = [asked.prompts[place.number] for place in phases.places[start : start + size]]
+        numbers = [place.number for place in phases.places[start : start + size]]
+        batch = [scene_picture(asked.scenes[number]) for number in numbers]
+        inputs.append(detector.image_processor(images=batch, return_tensors="pt")["pixel_values"])
+        found = detector.objects(detector.infer(batch))
+        colored = [
+            colors.transform(masked_crop(picture, detection))
+            for picture, objects, prompt in zip(batch, found, asked_for, strict=True)
+            for detection in needs_color(keep_objects(objects, prompt.tag), prompt)
+        ]
+        crops += [torch.stack(colored[at : at + size]) for at in range(0, len(colored), size)]
 
     def score() -> None:
         shutil.rmtree(folder / "journal" / "judged", ignore_errors=True)
         phases.judge(journal, models)
 
     def bare() -> None:
-        for batch in inputs:
-            models.detector.model(batch)  # type: ignore[attr-defined]
+        for pixels in inputs:
+            detector.model(pixels)
+        for pixels in crops:
+            colors.model.encode_image(pixels, normalize=True)
 
-    yield from _compared("GenEval, detector", len(pictures), score, bare)
+    name = "GenEval, detector and colours"
+    yield from _compared(name, len(phases.places), score, bare)
 
 
 @torch.inference_mode()

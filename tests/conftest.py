@@ -12,6 +12,8 @@ LONG = (
     "test_runs_in_a_bucket",
     "test_torchrun",
     "test_stages_in_two_processes",
+    "test_killed_evaluation",
+    "test_every_system",
 )
 
 # A shell that starts tests in the background ignores Ctrl-C for them, and every process that a test

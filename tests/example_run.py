@@ -71,7 +71,8 @@ def write_bench(folder: Path, stage: int, num_samples: int = 16) -> Path:
             name: Part(score=_mean(values) if values else None, num_samples=len(values))
             for name, values in measured.items()
         },
-        judges={slot: {"sha256": scorer, "scorer": scorer} for slot, scorer in SLOTS.items()},
+        judges={slot: {"kind": "open_clip", "sha256": scorer} for slot, scorer in SLOTS.items()},
+        settings={"seed": 0, "slots": SLOTS},
         generation={"temperature": 0.0},
     )  # fmt: skip
     write_results(folder, result, rows)

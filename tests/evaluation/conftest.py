@@ -11,11 +11,12 @@ COUNTS = {"unified_bench": 3, "geneval": 6, "dpg_bench": 2}
 def make_suite(tmp_path_factory):
     """Write the shipped suite, with its real judges, for few pictures; keywords replace keys."""
 
-    def make(**changes):
+    def make(slots=None, **changes):
         values = yaml.safe_load(SUITE.read_text(encoding="utf-8"))
         values |= {"num_threads": 1, "bootstrap_resamples": 50, "min_self_test_accuracy": 0.5}
         benchmarks = values["benchmarks"]
         benchmarks["unified_bench"]["num_samples"] = COUNTS["unified_bench"]
+        benchmarks["unified_bench"]["slots"] = slots or benchmarks["unified_bench"]["slots"]
         benchmarks["geneval"]["num_prompts"] = COUNTS["geneval"]
         benchmarks["geneval"]["images_per_prompt"] = 1
         benchmarks["dpg_bench"]["num_prompts"] = COUNTS["dpg_bench"]

@@ -16,7 +16,8 @@ MOMENTS = 3  # kills, each as many finished batches later as the seed says
 
 @pytest.fixture(scope="module")
 def suite(make_suite):
-    return make_suite(batch_size=2)  # so that there are many batches
+    # small batches, so that there are many, and scorers that are loaded soon
+    return make_suite(slots={"clip": "clip", "dinov2": "ssl"}, batch_size=2)
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,13 @@ def benches(servers, make_suite, tmp_path_factory):
                   "server": address(servers[name])}  # fmt: skip
         path = root / f"{name}.yaml"
         path.write_text(yaml.safe_dump(system))
-        command = ["evaluate", "--suite", str(make_suite()), "--system", str(path)]
+        command = [
+            "evaluate",
+            "--suite",
+            str(make_suite(slots={"dinov2": "ssl"})),
+            "--system",
+            str(path),
+        ]
         assert main([*command, "--out", str(root / name), "--benchmarks", "unified_bench"]) == 3
         assert read_result(root / name / "unified_bench").states["missing"] == 3
     return {name: str(root / name / "unified_bench") for name in ("terse", "wordy")}

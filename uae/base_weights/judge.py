@@ -34,8 +34,8 @@ from uae.base_weights.scenes_pool import scene_pool
 from uae.base_weights.trainer import TrainerSettings, load_trained, run_training
 from uae.data.facts import SceneFacts
 from uae.evaluation.claims import VALUES, Claim, false_claims, true_claims
+from uae.evaluation.judges.base import INSTRUCTION
 from uae.evaluation.judges.starter import (
-    INSTRUCTION,
     StarterJudge,
     answer_ids,
     answer_logits,

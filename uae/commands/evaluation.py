@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from uae.errors import EvaluationError
 
 if TYPE_CHECKING:
     from uae.evaluation.results import Result
-    from uae.recipe import SuiteRecipe
 
 
 def add_commands(commands: Commands) -> None:
@@ -73,6 +71,14 @@ def _add_pairwise(commands: Commands) -> None:
         help="YAML file that names the judges, or the name of a shipped one; default: %(default)s",
     )
     pairwise.add_argument(
+        "--retry-failures",
+        action="store_true",
+        help="ask again about pictures that a judge could not judge; by default they stay",
+    )
+    pairwise.add_argument(
+        "--shard", metavar="N/COUNT", help="do one part of COUNT; default: all of it"
+    )
+    pairwise.add_argument(
         "--weights",
         type=Path,
         default=Path(),
@@ -96,8 +102,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.processes < 1:
         raise EvaluationError(f"--processes {options.processes}: give 1 or more")
     names = [name for name in options.benchmarks.split(",") if name]
-    if options.retry_failures:
-        _forget_failures(suite, names, options)
+    if options.retry_failures and (options.processes > 1 or options.shard):
+        raise EvaluationError("--retry-failures is for one process: leave out --processes, --shard")
     if options.processes > 1:
         run_shards(_again(options), options.processes)
     follow_parent()
@@ -109,6 +115,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         system,
         options.out,
         benchmarks=names,
+        retry_failures=options.retry_failures,
         shard=Shard.parse(options.shard) if options.shard else WHOLE,
     )
     complete = True
@@ -116,17 +123,6 @@ def _evaluate(options: argparse.Namespace) -> int:
         print(_line(name, result), flush=True)
         complete &= result is None or result.complete
     return 0 if complete else EXIT_INCOMPLETE
-
-
-def _forget_failures(suite: SuiteRecipe, names: Sequence[str], options: argparse.Namespace) -> None:
-    """Drop what has no verdict, before any process begins."""
-    from uae.evaluation.journal import forget_failures
-    from uae.evaluation.suite import choose_benchmarks
-
-    if options.shard:
-        raise EvaluationError("--retry-failures and --shard: retry in one process first")
-    for name in choose_benchmarks(suite, names):
-        forget_failures(options.out / name)
 
 
 def _again(options: argparse.Namespace) -> list[str]:
@@ -137,12 +133,25 @@ def _again(options: argparse.Namespace) -> list[str]:
 
 
 def _pairwise(options: argparse.Namespace) -> int:
+    from uae.evaluation.journal import WHOLE, Shard, Unfinished
     from uae.evaluation.pairwise.run import judge_pairs
     from uae.launch.evaluation_processes import EXIT_INCOMPLETE
     from uae.recipe_files import load_pairwise
 
     recipe = load_pairwise(options.judges)
-    result = judge_pairs(options.a, options.b, recipe, options.weights, options.out)
+    try:
+        result = judge_pairs(
+            options.a,
+            options.b,
+            recipe,
+            options.weights,
+            options.out,
+            shard=Shard.parse(options.shard) if options.shard else WHOLE,
+            retry_failures=options.retry_failures,
+        )
+    except Unfinished:
+        print(_line("pairwise", None))
+        return 0
     print(_line("pairwise", result))
     return 0 if result.complete else EXIT_INCOMPLETE
 

@@ -54,7 +54,9 @@ class Comparison(BaseModel):
     better: int  # prompts on which b scores higher
     worse: int
     equal: int
-    excluded: list[str]  # sample ids that were left out because they were named
+    excluded: list[
+        str
+    ]  # sample ids that were left out because they were named, or by the protocol in both
 
 
 class _Pair(BaseModel):
@@ -106,7 +108,8 @@ def compare(
             samples as this module computes it.
     """
     check_comparable(a, b)
-    pairs = _paired(samples_a, samples_b, set(exclude))
+    exclude = {*exclude, *(_dropped(samples_a) & _dropped(samples_b))}
+    pairs = _paired(samples_a, samples_b, exclude)
     by_part = a.benchmark in MEAN_OF_PARTS
     sides = [_score(pairs, side, by_part=by_part) for side in ("a", "b")]
     if not exclude:
@@ -165,6 +168,11 @@ def _drawn_signs(num_pairs: int, seed: int) -> Iterator[Floats]:
     for start in range(0, NUM_DRAWN, _CHUNK):
         rows = min(_CHUNK, NUM_DRAWN - start)
         yield rng.choice([-1.0, 1.0], size=(rows, num_pairs))
+
+
+def _dropped(samples: Sequence[Sample]) -> set[str]:
+    """Return the samples that the protocol itself leaves out of the score."""
+    return {sample.sample_id for sample in samples if sample.state == "dropped"}
 
 
 def _paired(

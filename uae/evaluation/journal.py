@@ -7,6 +7,7 @@ the same samples through a model together, and get the same numbers to the last 
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from uae.errors import EvaluationError
-from uae.evaluation.results import RESULTS, Result, read_result
+from uae.evaluation.results import FAILURES, RESULTS, Result, read_result
 from uae.fingerprints import json_sha256
 
 Unit = TypeVar("Unit")
@@ -63,8 +64,21 @@ class Journal:
         self._folder = out / "journal"
 
     @classmethod
-    def open(cls, out: Path, decides: Mapping[str, Any], shard: Shard = WHOLE) -> Self:
+    def open(
+        cls,
+        out: Path,
+        decides: Mapping[str, Any],
+        shard: Shard = WHOLE,
+        *,
+        retry_failures: bool = False,
+    ) -> Self:
         """Begin an evaluation, or go on with one that was interrupted.
+
+        Args:
+            out: Folder of the results.
+            decides: Everything that decides the result, as JSON.
+            shard: Which batches this process works on.
+            retry_failures: Whether samples that are missing or could not be judged are done again.
 
         Raises:
             EvaluationError: If the folder belongs to another evaluation, naming what differs, or
@@ -80,6 +94,8 @@ class Journal:
             _write(path, text)
         journal = cls(out, shard, json_sha256(json.loads(text)))
         journal._lock()
+        if retry_failures:
+            journal._forget_failures()
         return journal
 
     def result(self) -> Result | None:
@@ -117,25 +133,64 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         starts = range(0, len(units), batch_size)
         mine = starts[self.shard.number :: self.shard.count]
-        left = [start for start in mine if not _path(folder, start).is_file()]
+        left = [start for start in mine if not _is_done(_path(folder, start))]
         for start in _shown(left, phase) if show else left:
             batch = units[start : start + batch_size]
             before = _read(_path(self._folder / after, start)) if after else []
-            rows = work(batch, before)
-            if len(rows) != len(batch):
-                raise ValueError(f"{phase}: {len(rows)} rows for {len(batch)} units")
-            _write(_path(folder, start), json.dumps(rows, ensure_ascii=False, allow_nan=False))
-        if not all(_path(folder, start).is_file() for start in starts):
+            _write(_path(folder, start), _json(self._work(work, batch, before, folder, start)))
+        if not all(_is_done(_path(folder, start)) for start in starts):
             return None
         return [row for start in starts for row in _read(_path(folder, start))]
 
+    def _work(
+        self,
+        work: Callable[[Sequence[Unit], list[Row]], list[Row]],
+        batch: Sequence[Unit],
+        before: list[Row],
+        folder: Path,
+        start: int,
+    ) -> list[Row]:
+        """Do a batch, or only those of its samples that are to be done again."""
+        path = _path(folder, start)
+        kept: list[Row | None] = [*_read(path)] if path.is_file() else [None] * len(batch)
+        wanted = [index for index, row in enumerate(kept) if row is None]
+        rows = work([batch[i] for i in wanted], [before[i] for i in wanted] if before else [])
+        if len(rows) != len(wanted):
+            raise ValueError(f"{folder.name}: {len(rows)} rows for {len(wanted)} units")
+        found = dict(zip(wanted, rows, strict=True))
+        return [row if row is not None else found[index] for index, row in enumerate(kept)]
+
     def once(self, name: str, work: Callable[[], Row]) -> Row:
-        """Return what `work` made, now or before the interruption; every shard does it itself."""
-        path = self._folder / f"{name}-{self.shard.number}-of-{self.shard.count}.json"
+        """Return what `work` made, now or before; what the first shard made is everyone's."""
+        path = self._folder / f"{name}.json"
         if not path.is_file():
-            _write(path, json.dumps(work(), ensure_ascii=False, allow_nan=False))
+            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+            partial.write_text(_json(work()), encoding="utf-8")
+            with suppress(FileExistsError):
+                os.link(partial, path)
+            partial.unlink()
         row: Row = json.loads(path.read_text(encoding="utf-8"))
         return row
+
+    def _forget_failures(self) -> None:
+        """Mark failed samples to be done again: missing ones in every phase, others where they are.
+
+        A sample that was painted and could not be judged keeps its picture.
+        """
+        batches = {path: _read(path) for path in sorted(self._folder.glob("*/*.json"))}
+        missing = {
+            (path.name, index)
+            for path, rows in batches.items()
+            for index, row in enumerate(rows)
+            if _state(row) == "missing"
+        }
+        for path, rows in batches.items():
+            kept = [
+                None if (path.name, index) in missing or _state(row) in FAILURES else row
+                for index, row in enumerate(rows)
+            ]
+            if kept != rows:
+                _write(path, _json(kept))
 
     def close(self) -> None:
         """Drop the batches once nothing can come back to them: all is judged, by one process."""
@@ -154,27 +209,6 @@ class Journal:
                 f"another process evaluates shard {self.shard.number}/{self.shard.count} in "
                 f"{self.out}: wait for it, or give another folder"
             ) from error
-
-
-def forget_failures(out: Path) -> int:
-    """Drop every batch with a sample that is missing or could not be judged, in all phases.
-
-    Args:
-        out: Folder of an evaluation.
-
-    Returns:
-        How many batches will be done again.
-    """
-    paths = sorted((out / "journal").glob("*/*.json"))
-    failed = {
-        path.name
-        for path in paths
-        if any(row.get("state") in ("missing", "judge_error") for row in _read(path))
-    }
-    for path in paths:
-        if path.name in failed:
-            path.unlink()
-    return len(failed)
 
 
 def _shown(left: Sequence[int], phase: str) -> Iterator[int]:
@@ -210,6 +244,19 @@ def _path(folder: Path, start: int) -> Path:
 def _read(path: Path) -> list[Row]:
     rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
     return rows
+
+
+def _state(row: Row | None) -> str | None:
+    return None if row is None else row.get("state")
+
+
+def _is_done(path: Path) -> bool:
+    """Return whether a batch is there, with no sample in it that is to be done again."""
+    return path.is_file() and None not in _read(path)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _write(path: Path, text: str) -> None:

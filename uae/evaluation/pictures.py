@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from uae.errors import EvaluationError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
+_MORE_THAN_8_BITS = ("I", "F")
 
 
 def to_pixels(images_BCHW: Tensor) -> list[Pixels]:
@@ -44,21 +45,26 @@ def to_images(pixels: Sequence[Pixels]) -> Tensor:
 def write_png(pixels: Pixels, path: Path) -> None:
     """Write a picture, whole or not at all, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     Image.fromarray(pixels).save(partial, format="PNG")
     os.replace(partial, path)
 
 
 def read_png(path: Path) -> Pixels:
-    """Read a picture as RGB.
+    """Read a picture as 8-bit RGB, upright.
 
     Raises:
-        EvaluationError: If the file is missing or cannot be decoded, naming it.
+        EvaluationError: If the file is missing, cannot be decoded, is unreasonably large, or has
+            more than 8 bits, which would have to be guessed at.
     """
     try:
         with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except OSError as error:
+            if image.mode in _MORE_THAN_8_BITS or image.mode.startswith("I;16"):
+                raise EvaluationError(
+                    f"the image {path} has mode {image.mode}, more than 8 bits: convert it to RGB"
+                )
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise EvaluationError(f"cannot read the image {path}: {error}") from error
 
 

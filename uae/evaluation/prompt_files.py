@@ -18,7 +18,7 @@ class PromptText(NamedTuple):
     """The text of a prompt file: no byte-order mark, and line ends as \\n."""
 
     text: str
-    source: str  # as the recipe names it, without what may sign an address
+    source: str  # an address without what may sign it, or a local file's name, no path
     sha256: str  # of the bytes that came
 
 
@@ -50,8 +50,10 @@ def read_prompt_file(file: PromptFile, *, endpoint: str | None = None) -> Prompt
 
 
 def _shown(source: str) -> str:
-    if not source.startswith(("https://", "http://")):
+    if source.startswith("s3://"):
         return source
+    if not source.startswith(("https://", "http://")):
+        return Path(source).name  # results are the same wherever the file lies
     address = urllib3.util.parse_url(source)
     return address._replace(auth=None, query=None, fragment=None).url
 

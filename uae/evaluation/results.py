@@ -19,8 +19,9 @@ from uae.evaluation.bootstrap import Interval
 FORMAT: Literal[2] = 2
 RESULTS, SAMPLES = "results.json", "samples.parquet"
 
-State = Literal["scored", "wrong", "judge_error", "missing"]
+State = Literal["scored", "wrong", "judge_error", "missing", "dropped"]
 STATES: tuple[State, ...] = get_args(State)
+FAILURES: frozenset[State] = frozenset({"judge_error", "missing"})  # may be tried again
 Unit = Literal["share", "points"]  # 0 to 1, or 0 to 100
 _JSON_COLUMNS = ("images", "evidence")
 _COMPARABLE = ("benchmark", "protocol", "version", "judges", "prompts")
@@ -75,8 +76,8 @@ class Result(BaseModel):
 
     @property
     def complete(self) -> bool:
-        """Whether there is a score: nothing that it needs is missing or could not be judged."""
-        return self.score is not None
+        """Whether every sample has its verdict, but those that the protocol leaves out."""
+        return not any(self.states.get(state, 0) for state in FAILURES)
 
 
 class Sample(BaseModel):
@@ -86,7 +87,7 @@ class Sample(BaseModel):
 
     sample_id: str  # unique in a result; the same for every system
     part: str  # task, tag or category by which samples are grouped; "" where there is none
-    state: State  # "scored": judged, and right where the verdict is yes or no
+    state: State  # "scored": judged, and right where it is yes or no; "dropped": by the protocol
     score: float | None  # in the result's unit; None without a verdict
     reason: str  # why it is wrong, could not be judged, or is missing; else ""
     prompt: str  # the text that the picture was made from; "" where it is the caption
@@ -97,7 +98,7 @@ class Sample(BaseModel):
 
 
 def count_states(samples: Iterable[Sample]) -> dict[State, int]:
-    """Return how many samples are in each state, all four named."""
+    """Return how many samples are in each state, all of them named."""
     found = Counter(sample.state for sample in samples)
     return {state: found[state] for state in STATES}
 
@@ -121,11 +122,11 @@ def write_results(out: Path, result: Result, samples: Sequence[Sample]) -> Resul
     import pyarrow  # late: who only reads scores does without
     import pyarrow.parquet
 
-    partial = out / f".{SAMPLES}.partial"
+    partial = out / f".{SAMPLES}.{os.getpid()}.partial"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), partial)
     os.replace(partial, out / SAMPLES)
     text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-    partial = out / f".{RESULTS}.partial"
+    partial = out / f".{RESULTS}.{os.getpid()}.partial"
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, out / RESULTS)
     return result

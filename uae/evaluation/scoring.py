@@ -1,11 +1,12 @@
 """From samples to scores: means with intervals, and honest bounds where verdicts are missing."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from uae.evaluation.bootstrap import Interval, bootstrap_interval
+from uae.evaluation.bootstrap import COVERAGE, Interval, bootstrap_interval
 from uae.evaluation.results import Part
 
 
@@ -52,4 +53,27 @@ def mean_part(values: Sequence[float | None], resamples: int, seed: int) -> Part
         score=float(np.mean(known)),
         interval=bootstrap_interval(known, resamples, seed),
         num_samples=len(known),
+    )
+
+
+def pooled_part(groups: Sequence[Sequence[float]], resamples: int, seed: int) -> Part:
+    """Return the mean of all values; groups, such as prompts with many questions, are resampled.
+
+    Args:
+        groups: For each of them its values, which may be none: such a group does not count.
+        resamples: Number of draws.
+        seed: Of the draws.
+    """
+    held = [values for values in groups if values]
+    if not held:
+        return Part(score=None, num_samples=0)
+    sums = np.array([math.fsum(values) for values in held])
+    counts = np.array([len(values) for values in held])
+    picks = np.random.default_rng(seed).integers(0, len(held), size=(resamples, len(held)))
+    means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
+    low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    return Part(
+        score=float(sums.sum() / counts.sum()),
+        interval=Interval(float(low), float(high)),
+        num_samples=len(held),
     )

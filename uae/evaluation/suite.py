@@ -23,6 +23,7 @@ def run_suite(
     *,
     benchmarks: Collection[str] = (),
     shard: Shard = WHOLE,
+    retry_failures: bool = False,
     show_progress: bool = True,
 ) -> Iterator[tuple[str, Result | None]]:
     """Judge a system, one benchmark after another, each in its own folder below `out`.
@@ -34,6 +35,7 @@ def run_suite(
             evaluation left there is taken up.
         benchmarks: Only these of the suite's; empty for all.
         shard: Which batches this process works on.
+        retry_failures: Whether samples that are missing or could not be judged are done again.
         show_progress: Whether progress bars are drawn.
 
     Yields:
@@ -53,6 +55,7 @@ def run_suite(
             device=device,
             endpoint=suite.endpoint,
             shard=shard,
+            retry_failures=retry_failures,
             show_progress=show_progress,
         )
         tested = load_system(system, device)

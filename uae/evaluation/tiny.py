@@ -19,7 +19,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForCond
 from transformers.models.swin.configuration_swin import SwinConfig
 
 from uae.data.starter.vocabulary import CLASSES
-from uae.evaluation.judges.starter import INSTRUCTION
+from uae.evaluation.judges.base import INSTRUCTION
 from uae.models.bundle import read_info, write_json
 from uae.models.encoder import Encoder
 from uae.models.tiny import IMAGE_SIZE, tiny_autoencoder, tiny_bundle

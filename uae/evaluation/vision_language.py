@@ -24,6 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from uae.errors import EvaluationError, ModelError
 from uae.evaluation.judges.base import ChatRequest
+from uae.evaluation.seeding import seeded
 from uae.models.bundle import check_loading_info, loading
 from uae.recipe.judges import Dtype
 from uae.seeds import derive_seed
@@ -132,9 +133,7 @@ class VisionLanguageModel:
 
     def _drawn(self, request: ChatRequest, seed: int, **settings: Any) -> str:
         """Draw one answer; `generate` takes no generator, so the global one is borrowed."""
-        device = self.model.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(derive_seed(seed, "answer"))
+        with seeded(derive_seed(seed, "answer"), self.model.device):
             return self._generate([request], **settings)[0]
 
     def _inputs(self, requests: Sequence[ChatRequest]) -> Any:

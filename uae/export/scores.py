@@ -111,9 +111,13 @@ def read_unified_bench(folder: Path) -> UnifiedBenchScores:
     """Read `results.json` of Unified-Bench.
 
     Raises:
-        DataError: If it is missing, of another benchmark, or samples have no verdict.
+        DataError: If it is missing, of another benchmark, samples have no verdict, or a slot has no
+            scorer's name.
     """
     result = _read(folder, "unified_bench")
+    names = result.settings.get("slots", {})  # as the recipe has them: who gave a reward has a name
+    if unnamed := sorted(result.parts.keys() - names.keys()):
+        raise DataError(f"{folder}: settings.slots names no scorer of {', '.join(unnamed)}")
     measured = {name: part.score for name, part in result.metrics.items()}
     return _checked(
         folder,
@@ -126,7 +130,7 @@ def read_unified_bench(folder: Path) -> UnifiedBenchScores:
             name: {
                 "score": part.score,
                 "interval": part.interval,
-                "scorer": result.judges[name]["scorer"],
+                "scorer": names[name],
             }
             for name, part in result.parts.items()
         },

@@ -40,32 +40,46 @@ def with_prompt_hashes(recipe: Recipe, endpoint: str) -> Recipe:
     cannot be asked, is refused before anything is trained.
 
     Raises:
-        EvaluationError: If a file cannot be read, is not of the hash that is asked for, or holds
-            what is no prompt, naming the line.
+        EvaluationError: If a file cannot be read, is not of the hash that is asked for, holds what
+            is no prompt, naming the line, or fewer than asked for; or if rewritten texts are not
+            those of its prompts.
         StoreError: If the store refuses.
     """
     evaluation = recipe.evaluation
+    found: dict[tuple[str, str], PromptText] = {}
     for name, key in PROMPT_FILES:
         section = getattr(evaluation, name)
         file = getattr(section, key)
         if isinstance(file, PromptFile):
-            found = read_prompt_file(file, endpoint=endpoint)
-            _check(section, key, found)
-            settled = file.model_copy(update={"sha256": found.sha256})
+            content = read_prompt_file(file, endpoint=endpoint)
+            found[name, key] = content
+            settled = file.model_copy(update={"sha256": content.sha256})
             section = section.model_copy(update={key: settled})
             evaluation = evaluation.model_copy(update={name: section})
+    _check_geneval(
+        evaluation.geneval, found.get(("geneval", "prompts")), found.get(("geneval", "rewritten"))
+    )
+    _check_dpg_bench(evaluation.dpg_bench, found.get(("dpg_bench", "prompts")))
     return recipe.model_copy(update={"evaluation": evaluation})
 
 
-def _check(section: GenevalRecipe | DpgBenchRecipe, key: str, found: PromptText) -> None:
-    """Read prompts as their benchmark will; rewritten ones are compared with the others there."""
-    if isinstance(section, DpgBenchRecipe):
-        from uae.evaluation.dpg_bench.prompts import items_of, read_rows
+def _check_geneval(
+    section: GenevalRecipe, prompts: PromptText | None, rewritten: PromptText | None
+) -> None:
+    """Read prompts as the benchmark will; None where they are made from scenes."""
+    from uae.evaluation.geneval.prompts import check_scene_settings, of_files
 
-        rows = read_rows(found.text, source=found.source)
-        items_of(rows, section.protocol, source=found.source)
-    elif key == "prompts":
-        from uae.evaluation.geneval.prompts import parse_prompts
-        from uae.evaluation.geneval.vocabulary import VOCABULARIES
+    if prompts is None:
+        check_scene_settings(section)
+    else:
+        of_files(section, prompts, rewritten)
 
-        parse_prompts(found, VOCABULARIES[section.vocabulary])
+
+def _check_dpg_bench(section: DpgBenchRecipe, prompts: PromptText | None) -> None:
+    """Read prompts as the benchmark will; None where they are made from scenes."""
+    from uae.evaluation.dpg_bench.prompts import first_items, items_of, read_rows
+
+    if prompts is not None:
+        rows = read_rows(prompts.text, source=prompts.source)
+        items = items_of(rows, section.protocol, source=prompts.source)
+        first_items(items, section.num_prompts, source=prompts.source)

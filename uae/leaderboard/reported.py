@@ -1,6 +1,7 @@
 """Scores that others published: data with their source, never mixed with what was measured."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from uae.errors import EvaluationError
-from uae.evaluation.results import PromptSet, Unit
+from uae.evaluation.results import Result, Unit
 from uae.strict_yaml import read_yaml
 
 REPORTED = Path(__file__).parent / "reported.yaml"
@@ -39,6 +40,8 @@ class ReportedSet(_Strict):
     num_prompts: Annotated[int, Field(gt=0)]
     unit: Unit  # as published: share is 0 to 1, points are 0 to 100
     judges: Text  # what judged, in the publication's words
+    judged_by: dict[str, dict[str, list[Text]]] = Field(min_length=1)  # role -> key -> patterns
+    claim: str = ""  # what a measured result beside it only claims, for the reader
     source: Text  # paper and what in it
     systems: dict[str, ReportedScores]
 
@@ -54,10 +57,22 @@ class ReportedSet(_Strict):
             raise ValueError(f"unit is share, but there is {max(values)}: is it in points?")
         return self
 
-    def fits(self, benchmark: str, protocol: str, prompts: PromptSet) -> bool:
-        """Return whether these scores may stand beside results of this protocol and prompt set."""
-        asked = (benchmark, protocol, prompts.name, prompts.count)
-        return asked == (self.benchmark, self.protocol, self.prompts, self.num_prompts)
+    def fits(self, result: Result) -> bool:
+        """Return whether these scores may stand beside a result.
+
+        Protocol and prompt set must be the same, and the judges may be: neither a role nor a key
+        of an identity in `judged_by` says that they are others.
+        """
+        asked = (result.benchmark, result.protocol, result.prompts.name, result.prompts.count)
+        published = (self.benchmark, self.protocol, self.prompts, self.num_prompts)
+        return asked == published and self._may_be_judged_by(result.judges)
+
+    def _may_be_judged_by(self, judges: Mapping[str, Mapping[str, str]]) -> bool:
+        return judges.keys() == self.judged_by.keys() and all(
+            any(fnmatchcase(judges[role].get(key, ""), pattern) for pattern in patterns)
+            for role, keys in self.judged_by.items()
+            for key, patterns in keys.items()
+        )
 
 
 class _File(_Strict):

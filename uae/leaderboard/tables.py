@@ -1,12 +1,13 @@
 """Which results stand in one table, which row a published score belongs to, and what differs.
 
 Only results of one benchmark, protocol, version, prompt set and judges are set side by side
-(`check_comparable`); everything else has a table of its own that says how it differs.
+(`check_comparable`); everything else has a table of its own that says how it differs. A published
+score stands beside them only if its judges may be the same.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -64,6 +65,7 @@ class Table:
     rows: list[Row]
     facts: dict[str, str]  # everything that all rows have in common, by name
     differences: list[str]  # from the benchmark's first table
+    claims: list[str] = field(default_factory=list)  # that reported rows here rest on
 
     @property
     def title(self) -> str:
@@ -111,12 +113,13 @@ def _may_compare(a: Entry, b: Entry) -> bool:
 
 
 def _fitting(result: Result, reported: Iterable[ReportedSet]) -> list[ReportedSet]:
-    return [one for one in reported if one.fits(result.benchmark, result.protocol, result.prompts)]
+    return [one for one in reported if one.fits(result)]
 
 
 def _measured_table(entries: Sequence[Entry], reported: Sequence[ReportedSet]) -> Table:
     result = entries[0].result
-    published = _published(_fitting(result, reported), result.unit)
+    fitting = _fitting(result, reported)
+    published = _published(fitting, result.unit)
     rows = [
         Row(_name(entry), note, entry, published.get(same_name(_name(entry))))
         for entry, note in zip(entries, _notes(entries), strict=True)
@@ -131,9 +134,9 @@ def _measured_table(entries: Sequence[Entry], reported: Sequence[ReportedSet]) -
         "prompts": f"{result.prompts.name}, {result.prompts.count}",
         "prompts sha256": result.prompts.sha256,
     } | flat(result.judges, "judge")
-    return Table(
-        result.benchmark, result.unit, list(parts), sorted(rows, key=_rank), _shortened(facts), []
-    )
+    claims = list(dict.fromkeys(one.claim for one in fitting if one.claim))
+    rows.sort(key=_rank)
+    return Table(result.benchmark, result.unit, list(parts), rows, _shortened(facts), [], claims)
 
 
 def _reported_table(sets: Sequence[ReportedSet]) -> Table:
@@ -195,7 +198,9 @@ def _differences(first: Table, table: Table) -> list[str]:
     if table is first:
         return []
     if not table.entries and first.entries:
-        return ["nothing here was measured: scores as published, for their own prompts and judges"]
+        return [
+            "nothing here was measured: scores as published, by other judges or for other prompts"
+        ]
     keys = dict.fromkeys([*first.facts, *table.facts])
     return [
         f"{key}: {table.facts.get(key, 'none')} instead of {first.facts.get(key, 'none')}"

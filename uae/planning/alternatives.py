@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from uae.errors import TrainingError
 from uae.planning.gpus import GIB
 from uae.recipe import TrainedStage
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from uae.planning.plan import StagePlan
     from uae.planning.planner import StagePlanner
 
-_MORE_PROCESSES = 64  # times as many are tried
 Candidate: TypeAlias = "tuple[str, TrainedStage, int]"  # what to say, and what to plan
 
 
@@ -37,12 +36,9 @@ def nearest_fit(planner: StagePlanner, plan: StagePlan, section: TrainedStage) -
     kinds = (_finer_passes, _more_processes, _smaller_batches, _smaller_groups)
     fitting = []
     for kind in kinds:
-        for advice, candidate, num_gpus in kind(planner, section):
-            size = _memory_of(planner, candidate, num_gpus)
-            if size is not None and size <= room:
-                fitting.append(f"{advice} ({_gib(size)} GiB)")
-                break
-        if fitting and kind is not _more_processes:
+        found = _nearest(planner, kind(planner, section), room)
+        fitting += [] if found is None else [found]
+        if fitting and kind is not _more_processes:  # which may be more than there are
             return f"{text}; what fits: {' or '.join(fitting)}"
     held = sum(plan.held_bytes.values())
     largest = max(plan.held_bytes, key=lambda part: plan.held_bytes[part])
@@ -53,52 +49,67 @@ def nearest_fit(planner: StagePlanner, plan: StagePlan, section: TrainedStage) -
     )
 
 
-def _memory_of(planner: StagePlanner, section: TrainedStage, num_gpus: int) -> int | None:
-    try:
-        return planner.plan(section, num_gpus).memory_bytes
-    except TrainingError:  # the batch cannot be shared out
+def _nearest(planner: StagePlanner, candidates: Sequence[Candidate], room: int) -> str | None:
+    """Return the first candidate that fits; each needs no more than the one before it."""
+    sizes: dict[int, int] = {}
+
+    def fits(place: int) -> bool:
+        _, section, num_gpus = candidates[place]
+        sizes[place] = planner.plan(section, num_gpus).memory_bytes
+        return sizes[place] <= room
+
+    place = bisect_left(range(len(candidates)), True, key=fits)
+    if place == len(candidates):
         return None
+    return f"{candidates[place][0]} ({_gib(sizes[place])} GiB)"
 
 
-def _finer_passes(planner: StagePlanner, section: TrainedStage) -> Iterator[Candidate]:
-    for steps in _divisors(_minibatch(section), above=section.accumulation_steps):
-        for changed in planner.sections(section, accumulation_steps=steps):
-            yield f"accumulation_steps {steps}", changed, planner.assumptions.num_gpus
+def _finer_passes(planner: StagePlanner, section: TrainedStage) -> list[Candidate]:
+    num_gpus = planner.assumptions.num_gpus
+    return [
+        (f"accumulation_steps {steps}", _changed(section, accumulation_steps=steps), num_gpus)
+        for steps in _divisors(_minibatch(section), above=section.accumulation_steps)
+    ]
 
 
-def _more_processes(planner: StagePlanner, section: TrainedStage) -> Iterator[Candidate]:
+def _more_processes(planner: StagePlanner, section: TrainedStage) -> list[Candidate]:
     size, num_gpus = _minibatch(section), planner.assumptions.num_gpus
-    for changed in planner.sections(section, accumulation_steps=size):
-        for count in _divisors(size, above=num_gpus):
-            if count <= _MORE_PROCESSES * num_gpus:
-                yield f"{count} GPUs with accumulation_steps {size}", changed, count
+    changed = _changed(section, accumulation_steps=size)
+    return [
+        (f"{count} GPUs with accumulation_steps {size}", changed, count)
+        for count in _divisors(size, above=num_gpus)
+    ]
 
 
-def _smaller_batches(planner: StagePlanner, section: TrainedStage) -> Iterator[Candidate]:
-    every = section.num_minibatches * planner.assumptions.num_gpus
-    for batch in range(section.batch_size - section.batch_size % every, 0, -every):
-        halvings = section.batch_size // batch
-        if batch < section.batch_size and halvings & (halvings - 1) == 0:
-            steps = batch // section.num_minibatches
-            for changed in planner.sections(section, batch_size=batch, accumulation_steps=steps):
-                advice = f"batch_size {batch} with accumulation_steps {steps}"
-                yield advice, changed, planner.assumptions.num_gpus
+def _smaller_batches(planner: StagePlanner, section: TrainedStage) -> list[Candidate]:
+    num_gpus = planner.assumptions.num_gpus
+    every = section.num_minibatches * num_gpus
+    found = []
+    for batch in range(section.batch_size - every, 0, -every):
+        steps = batch // section.num_minibatches
+        changed = _changed(section, batch_size=batch, accumulation_steps=steps)
+        found.append((f"batch_size {batch} with accumulation_steps {steps}", changed, num_gpus))
+    return found
 
 
-def _smaller_groups(planner: StagePlanner, section: TrainedStage) -> Iterator[Candidate]:
+def _smaller_groups(planner: StagePlanner, section: TrainedStage) -> list[Candidate]:
     rollout: Any = getattr(section, "rollout", None)
-    batch = section.num_minibatches * planner.assumptions.num_gpus
-    group = 0 if rollout is None else rollout.group_size // 2
-    while group >= 2:
-        changes: dict[str, Any] = {
-            "rollout": rollout.model_dump(mode="json") | {"group_size": group},
-            "batch_size": batch,
-            "accumulation_steps": batch // section.num_minibatches,
-        }
-        for changed in planner.sections(section, **changes):
-            advice = f"rollout.group_size {group} with batch_size {batch}"
-            yield advice, changed, planner.assumptions.num_gpus
-        group //= 2
+    num_gpus = planner.assumptions.num_gpus
+    batch = section.num_minibatches * num_gpus
+    found = []
+    for group in range(0 if rollout is None else rollout.group_size - 1, 1, -1):
+        changed = _changed(
+            section,
+            rollout=rollout.model_dump(mode="json") | {"group_size": group},
+            batch_size=batch,
+            accumulation_steps=num_gpus,
+        )
+        found.append((f"rollout.group_size {group} with batch_size {batch}", changed, num_gpus))
+    return found
+
+
+def _changed(section: TrainedStage, **changes: Any) -> TrainedStage:
+    return type(section).model_validate(section.model_dump(mode="json") | changes)
 
 
 def _minibatch(section: TrainedStage) -> int:

@@ -80,23 +80,23 @@ def update_phases(stage: Stage, load: Load) -> list[Phase]:
     return phases[stage](load)
 
 
-def start_phases(stage: Stage, load: Load) -> list[Phase]:
-    """Return what is done once for every chunk of 32 samples before the first update."""
+def start_phases(stage: Stage, load: Load, chunk: int) -> list[Phase]:
+    """Return what is done once for every chunk of samples before the first update."""
     recipe, works = load.recipe, load.works
     if stage == "pretrain_decoder":
-        return [_read_pairs(load, CHUNK, 1)] if load.execution.caches == "kept" else []
-    scored = works.score(CHUNK)
+        return [_read_pairs(load, chunk, 1)] if load.execution.caches == "kept" else []
+    scored = works.score(chunk)
     phases = [Phase("features", scored.flops, scored.peak_bytes)]
     if stage == "cold_start":
-        phases += _write(load, CHUNK, CHUNK, recipe.cold_start.max_new_tokens)
+        phases += _write(load, chunk, chunk, recipe.cold_start.max_new_tokens)
     elif stage == "understanding_for_generation":
         section = recipe.understanding_for_generation
         longest = section.max_new_tokens
         if section.captions != "greedy":
             longest = section.captions.max_new_tokens
-        written = _write(load, CHUNK, CHUNK, longest, is_greedy=section.captions == "greedy")
+        written = _write(load, chunk, chunk, longest, is_greedy=section.captions == "greedy")
         books = 1 if section.captions == "greedy" else section.captions.group_size
-        phases += [*written * books, _condition(load, CHUNK, CHUNK, longest, books)]
+        phases += [*written * books, _condition(load, chunk, chunk, longest, books)]
     return phases
 
 

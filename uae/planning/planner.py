@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 from uae.errors import TrainingError
 from uae.models.bundle import Stage
@@ -124,19 +123,14 @@ class StagePlanner:
             batches=_batches(load, section),
             held_bytes=held,
             phases=[self._timed(p, num_gpus) for p in [*update_phases(self.stage, load), step]],
-            start=[self._timed(p, num_gpus) for p in start_phases(self.stage, load)],
+            start=[
+                self._timed(p, num_gpus)
+                for p in start_phases(self.stage, load, min(CHUNK, samples))
+            ],
             start_chunks=math.ceil(math.ceil(samples / CHUNK) / num_gpus),
             exchange_seconds=self._exchange_seconds(buffer, num_gpus) * section.num_minibatches,
             fraction=self.assumptions.fraction,
         )
-
-    def sections(self, section: TrainedStage, **changes: Any) -> Iterator[TrainedStage]:
-        """Yield the section with other values, where the recipe allows them."""
-        values = section.model_dump(mode="json") | changes
-        try:
-            yield type(section).model_validate(values)
-        except ValueError:
-            return
 
     def _timed(self, phase: Phase, num_gpus: int) -> PhasePlan:
         gpu, dtype = self.assumptions.gpu, self.execution.dtype

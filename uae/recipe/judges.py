@@ -16,9 +16,8 @@ class ServerRecipe(Strict):
     the sample's own state.
     """
 
-    base_url: str = Field(
-        pattern=r"^https?://[^\s@?#]+[^/\s@?#]$"
-    )  # such as https://api.openai.com/v1; no key in it
+    # Such as https://api.openai.com/v1. Credentials in it are refused, unseen, by who opens it.
+    base_url: str = Field(pattern=r"^https?://\S+[^/\s]$")
     api_key_env: str | None  # name of the environment variable that holds the key; None: no key
     timeout_seconds: Annotated[float, Field(gt=0)]
     max_attempts: Positive

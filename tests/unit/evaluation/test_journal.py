@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from uae.errors import EvaluationError
-from uae.evaluation.journal import WHOLE, Journal, Shard, forget_failures
+from uae.evaluation.journal import WHOLE, Journal, Shard
 
 DECIDES = {"benchmark": "example", "seed": 0}
 
@@ -98,20 +98,56 @@ def test_a_batch_that_was_half_written_counts_as_not_done(tmp_path):
     assert again.done == [[3, 4, 5]]
 
 
-def test_failures_are_forgotten_in_all_phases(tmp_path):
-    def fails(batch, before):
-        return [{"state": "missing" if n == 4 else "painted"} for n in batch]
+def test_failures_are_done_again_and_nothing_else(tmp_path):
+    """4 was not painted; 5 was painted and could not be judged."""
+    asked, judged = [], []
 
-    journal = Journal.open(tmp_path, DECIDES)
-    journal.map("pictures", range(7), fails, batch_size=3, show=False)
-    journal.map("judged", range(7), Worker(), batch_size=3, after="pictures", show=False)
-    assert forget_failures(tmp_path) == 1
-    left = sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "journal").glob("*/*.json"))
-    assert left == [
-        f"journal/{phase}/{start}.json"
-        for phase in ("judged", "pictures")
-        for start in ("0000000", "0000006")
-    ]
+    def paint(batch, before):
+        asked.extend(batch)
+        again = len(asked) > 7
+        return [{"state": "missing" if n == 4 and not again else "painted"} for n in batch]
+
+    def judge(batch, before):
+        judged.extend(batch)
+        again = len(judged) > 7
+        return [
+            {"state": "missing" if row["state"] == "missing"
+             else "judge_error" if n == 5 and not again else "scored", "n": n}
+            for n, row in zip(batch, before, strict=True)
+        ]  # fmt: skip
+
+    def run(**options):
+        journal = Journal.open(tmp_path, DECIDES, **options)
+        journal.map("pictures", range(7), paint, batch_size=3, show=False)
+        return journal.map("judged", range(7), judge, batch_size=3, after="pictures", show=False)
+
+    first = run()
+    assert [row["state"] for row in first][4:6] == ["missing", "judge_error"]
+    assert run() == first  # without being told, they stay
+    assert (len(asked), len(judged)) == (7, 7)
+    again = run(retry_failures=True)
+    assert asked[7:] == [4]  # 5 keeps its picture, 3 its verdict
+    assert judged[7:] == [4, 5]
+    assert [row["n"] for row in again] == list(range(7))
+    assert {row["state"] for row in again} == {"scored"}
+
+
+def test_a_folder_of_another_evaluation_is_refused_before_failures_are_dropped(tmp_path):
+    def fails(batch, before):
+        return [{"state": "missing"} for _ in batch]
+
+    Journal.open(tmp_path, DECIDES).map("pictures", range(2), fails, batch_size=2, show=False)
+    path = tmp_path / "journal" / "pictures" / "0000000.json"
+    before = path.read_text()
+    with pytest.raises(EvaluationError, match="holds another evaluation"):
+        Journal.open(tmp_path, DECIDES | {"seed": 1}, retry_failures=True)
+    assert path.read_text() == before
+
+
+def test_the_first_shard_s_self_test_is_everyone_s(tmp_path):
+    first, second = (Journal.open(tmp_path, DECIDES, Shard(number, 2)) for number in (0, 1))
+    assert first.once("self_test", lambda: {"accuracy": 1.0}) == {"accuracy": 1.0}
+    assert second.once("self_test", lambda: {"accuracy": 0.5}) == {"accuracy": 1.0}
 
 
 def test_work_done_once_is_kept(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from uae.evaluation.scoring import mean_part, score_or_bounds
+from uae.evaluation.scoring import mean_part, pooled_part, score_or_bounds
 
 
 def mean(values):
@@ -29,3 +29,19 @@ def test_part_counts_what_is_there():
 
 def test_constant_values_have_a_point_as_interval():
     assert mean_part([2.0, 2.0], resamples=50, seed=0).interval == pytest.approx((2, 2))
+
+
+def test_pooled_values_count_the_same_whatever_group_they_are_of():
+    part = pooled_part([[1.0, 1.0, 1.0], [0.0], []], resamples=200, seed=0)
+    assert part.score == pytest.approx(3 / 4)  # not (1 + 0) / 2
+    assert part.num_samples == 2
+    assert (part.interval.low, part.interval.high) == (0.0, 1.0)  # groups are drawn, not values
+
+
+def test_groups_without_values_have_no_score():
+    part = pooled_part([[], []], resamples=10, seed=0)
+    assert (part.score, part.interval, part.num_samples) == (None, None, 0)
+
+
+def test_groups_of_one_mean_have_a_point_as_interval():
+    assert pooled_part([[True, False]] * 5, resamples=20, seed=0).interval == (0.5, 0.5)

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from uae.errors import EvaluationError, RecipeError
+from uae.evaluation.dpg_bench.prompts import COLUMNS
 from uae.launch.evaluation_choices import with_evaluation, with_prompt_hashes
 from uae.launch.validation import settle_recipe
 from uae.recipe_files import load_recipe
@@ -74,6 +75,55 @@ def test_a_prompt_that_cannot_be_asked_is_refused_before_anything_is_trained(rec
     changes = {"dpg_bench": {"prompts": {"source": str(table), "sha256": None}}}
     with pytest.raises(EvaluationError, match=r"dpg\.csv"):
         with_prompt_hashes(with_evaluation(recipe, changes), "http://127.0.0.1:1")
+
+
+OTHER = PROMPT | {"include": [{"class": "clock", "count": 1}], "prompt": "a clock"}
+ADDRESS = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("longer", "says"),
+    [
+        ("a long bench", r"longer\.txt holds 1 lines for 2 prompts"),
+        ("a long bench\n\nx", "holds 3 lines for 2 prompts"),
+        (json.dumps(PROMPT) + "\n" + json.dumps(PROMPT), r"longer\.txt:2: .*another prompt"),
+    ],
+)
+def test_rewritten_texts_are_compared_with_their_prompts(recipe, tmp_path, longer, says):
+    path, rewritten = tmp_path / "prompts.jsonl", tmp_path / "longer.txt"
+    path.write_text(json.dumps(PROMPT) + "\n" + json.dumps(OTHER))
+    more = {"rewritten": {"source": str(rewritten), "sha256": None}}
+    changed = with_evaluation(recipe, official(path, **more))
+    rewritten.write_text("a long bench\na round clock")
+    assert len(with_prompt_hashes(changed, ADDRESS).evaluation.geneval.rewritten.sha256) == 64
+    rewritten.write_text(longer)
+    with pytest.raises(EvaluationError, match=says):
+        with_prompt_hashes(changed, ADDRESS)
+
+
+def test_texts_for_prompts_from_scenes_are_refused(recipe, tmp_path):
+    (tmp_path / "longer.txt").write_text("a long bench")
+    rewritten = {"source": str(tmp_path / "longer.txt"), "sha256": None}
+    changed = with_evaluation(recipe, {"geneval": {"rewritten": rewritten}})
+    with pytest.raises(EvaluationError, match="are not rewritten"):
+        with_prompt_hashes(changed, ADDRESS)
+
+
+def test_more_prompts_than_a_file_holds_are_refused(recipe, tmp_path):
+    path, table = tmp_path / "prompts.jsonl", tmp_path / "dpg.csv"
+    path.write_text(json.dumps(PROMPT))
+    assert with_prompt_hashes(with_evaluation(recipe, official(path, num_prompts=1)), ADDRESS)
+    with pytest.raises(EvaluationError, match=r"num_prompts is 2, but prompts\.jsonl holds 1"):
+        with_prompt_hashes(with_evaluation(recipe, official(path, num_prompts=2)), ADDRESS)
+    table.write_text(f"{','.join(COLUMNS)}\ni,a bench,,1,0,entity,whole,entity (bench),A bench?\n")
+    prompts = {"source": str(table), "sha256": None}
+    changed = [
+        with_evaluation(recipe, {"dpg_bench": {"prompts": prompts, "num_prompts": count}})
+        for count in (1, 2)
+    ]
+    assert len(with_prompt_hashes(changed[0], ADDRESS).evaluation.dpg_bench.prompts.sha256) == 64
+    with pytest.raises(EvaluationError, match=r"num_prompts is 2, but dpg\.csv holds 1"):
+        with_prompt_hashes(changed[1], ADDRESS)
 
 
 def test_prompt_files_are_found_by_steps_that_run_elsewhere(tmp_path, monkeypatch):

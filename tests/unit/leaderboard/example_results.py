@@ -20,6 +20,7 @@ HOSTILE = '</script><script>window.hacked = 1</script><img src=x onerror="window
 GENEVAL_PARTS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 DETECTOR = {"kind": "mask2former", "sha256": "a" * 64}
 COLORS = {"kind": "open_clip", "sha256": "b" * 64}
+SLOT_KINDS = {"clip": "clip", "longclip": "open_clip", "dinov2": "dinov2", "dinov3": "dinov3_vit"}
 
 
 def sha(text):
@@ -166,7 +167,7 @@ def write_dpg(folder, name, *, failing=0):
     return result
 
 
-def write_unified(folder, name, level, *, kind="composed", prompts="unified-bench", count=100):
+def write_unified(folder, name, level, *, kind="composed", prompts="pictures", count=100):
     """Write a Unified-Bench result with captions and reconstructions."""
     samples = []
     for number in range(6):
@@ -201,7 +202,7 @@ def write_unified(folder, name, level, *, kind="composed", prompts="unified-benc
         parts=parts,
         prompts=PromptSet(name=prompts, source="s", sha256=sha(prompts), count=count),
         system={"name": name, "kind": kind, "sha256": sha(name)},
-        judges={slot: {"sha256": sha(slot)} for slot in parts},
+        judges={slot: {"kind": SLOT_KINDS[slot], "sha256": sha(slot)} for slot in parts},
         metrics={"caption_words": Part(score=14.5, interval=None, num_samples=6)},
     )
     write_results(folder, result, samples)

@@ -74,6 +74,7 @@ def test_measured_and_reported_stand_side_by_side(html):
     assert "<b>85.50</b>" in row
     assert "83.48" in row
     assert "reported 88.97" in row
+    assert "is the claim of whoever evaluated" in html
 
 
 def test_an_incomplete_score_shows_bounds_and_why(html):

@@ -1,12 +1,12 @@
 from pathlib import Path
 
 import pytest
-from unit.leaderboard.example_results import make_result, make_sample, sha
+from unit.leaderboard.example_results import SLOT_KINDS, make_result, make_sample, sha
 
 from uae.evaluation.bootstrap import Interval
 from uae.evaluation.results import PromptSet
 from uae.leaderboard.gathering import Entry
-from uae.leaderboard.reported import ReportedSet
+from uae.leaderboard.reported import ReportedSet, shipped
 from uae.leaderboard.tables import build_tables
 
 OFFICIAL = PromptSet(name="geneval", source="x", sha256=sha("official"), count=553)
@@ -25,10 +25,16 @@ def reported(**changes):
         "num_prompts": 553,
         "unit": "points",
         "judges": "theirs",
+        "judged_by": {"detector": {"kind": ["mask2former"]}, "colors": {}},
         "source": "a paper",
         "systems": {"UAE": {"score": 86, "parts": {"colors": 80}}, "Other": {"score": 50}},
     }
     return ReportedSet.model_validate(values | changes)
+
+
+def slot_judges():
+    """Judges of the kinds of Unified-Bench's own."""
+    return {slot: {"kind": kind, "sha256": sha(slot)} for slot, kind in SLOT_KINDS.items()}
 
 
 def test_comparable_results_stand_in_one_table():
@@ -84,6 +90,94 @@ def test_published_scores_of_other_prompts_stand_apart_even_under_the_same_name(
     assert [row.name for row in published.rows] == ["UAE", "Other"]
     assert published.unit == "points"
     assert "nothing here was measured" in published.differences[0]
+
+
+@pytest.mark.parametrize(
+    "judged_by",
+    [
+        {"detector": {"kind": ["another"]}, "colors": {}},
+        {"detector": {"kind": ["mask2former"], "size": ["swin-s"]}, "colors": {}},
+        {"detector": {"kind": ["mask2former"]}},
+        {"detector": {}, "colors": {}, "third": {}},
+    ],
+    ids=["kind", "key", "fewer roles", "more roles"],
+)
+def test_a_published_score_of_another_judge_stands_apart(judged_by):
+    sets = [reported(judged_by=judged_by)]
+    measured, published = build_tables([entry("UAE", prompts=OFFICIAL)], sets)
+    assert [row.published for row in measured.rows] == [None]
+    assert [(row.name, row.entry) for row in published.rows] == [("UAE", None), ("Other", None)]
+    assert "by other judges" in published.differences[0]
+    assert published.facts["judges, as published"] == "theirs"
+
+
+def test_what_a_measured_result_only_claims_is_told_where_published_rows_stand_beside_it():
+    (table,) = build_tables([entry("UAE", prompts=OFFICIAL)], [reported(claim="Says who?")])
+    assert table.claims == ["Says who?"]
+    measured, _ = build_tables([entry("UAE")], [reported(claim="Says who?")])
+    assert measured.claims == []
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "protocol", "prompts", "judges"),
+    [
+        (
+            "dpg_bench",
+            "dpg-bench/official",
+            ("dpg-bench", 1065),
+            {"vqa": {"kind": "vlm", "sha256": "c" * 64}},
+        ),
+        (
+            "geneval_plus",
+            "geneval++",
+            ("geneval_plus", 280),
+            {
+                "checklist": {
+                    "kind": "server",
+                    "model": "gpt-4.1-2025-04-14",
+                    "instruction": "geneval_plus/1",  # our words, not the script's
+                }
+            },
+        ),
+        (
+            "geneval",
+            "geneval",
+            ("geneval", 553),
+            {"detector": {"kind": "segformer-regions"}, "colors": {"kind": "open_clip"}},
+        ),
+        ("pairwise", "pairwise-captions", ("pictures", 100), {"GPT-4o": {"model": "gpt-4o"}}),
+        (
+            "unified_bench",
+            "unified-bench",
+            ("pictures", 100),
+            {slot: {"kind": "open_clip"} for slot in SLOT_KINDS},
+        ),
+        ("unified_bench", "unified-bench", ("pictures", 99), slot_judges()),
+        ("unified_bench", "unified-bench", ("heldout", 100), slot_judges()),
+    ],
+)
+def test_shipped_scores_of_other_judges_or_prompts_have_no_place_beside_measured_ones(
+    benchmark, protocol, prompts, judges
+):
+    name, count = prompts
+    prompts = PromptSet(name=name, source="x", sha256=sha("x"), count=count)
+    changes = {"benchmark": benchmark, "protocol": protocol, "prompts": prompts, "judges": judges}
+    tables = build_tables([entry("UAE", **changes)], shipped())
+    of_benchmark = [table for table in tables if table.benchmark == benchmark]
+    assert [bool(table.entries) for table in of_benchmark][:2] == [True, False]
+    assert all(row.published is None for row in of_benchmark[0].rows)
+
+
+def test_shipped_scores_of_judges_that_may_be_the_same_stand_beside_measured_ones():
+    prompts = PromptSet(name="pictures", source="x", sha256=sha("x"), count=100)
+    changes = {"protocol": "unified-bench", "prompts": prompts, "judges": slot_judges()}
+    found = build_tables([entry("uae", benchmark="unified_bench", **changes)], shipped())
+    table = next(table for table in found if table.entries)
+    assert next(row for row in table.rows if row.entry).published.parts["dinov3"] == pytest.approx(
+        0.7754
+    )
+    assert len(table.claims) == 1
+    assert "is the claim of whoever evaluated" in table.claims[0]
 
 
 def test_rows_of_one_name_are_told_apart_by_place_and_settings():

@@ -88,4 +88,5 @@ def test_numbers_and_what_is_open():
     states = {"scored": 1, "wrong": 1, "judge_error": 1, "missing": 2}
     result = result.model_copy(update={"num_samples": 5, "states": states})
     assert incomplete(result) == "incomplete: 1 judge error, 2 missing, of 5"
-    assert incomplete(result.model_copy(update={"num_samples": 2})) == ""
+    judged = states | {"judge_error": 0, "missing": 0, "dropped": 3}  # these the protocol drops
+    assert incomplete(result.model_copy(update={"states": judged})) == ""

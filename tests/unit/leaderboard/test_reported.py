@@ -1,4 +1,5 @@
 import pytest
+from unit.leaderboard.example_results import make_result, make_sample
 
 from uae.errors import EvaluationError
 from uae.evaluation.results import PromptSet
@@ -11,6 +12,7 @@ SET = """
     num_prompts: 553
     unit: share
     judges: theirs
+    judged_by: {detector: {kind: [mask2former]}, colors: {kind: [open_clip, "clip*"]}}
     source: a paper
     systems: {UAE: {score: 0.86}}
 """
@@ -20,6 +22,13 @@ def write(tmp_path, text):
     path = tmp_path / "reported.yaml"
     path.write_text(text)
     return path
+
+
+OFFICIAL = PromptSet(name="geneval", source="x", sha256="0" * 64, count=553)
+
+
+def measured(**changes):
+    return make_result([make_sample("a", 1.0)], **{"prompts": OFFICIAL} | changes)
 
 
 def test_shipped_scores_are_the_published_ones():
@@ -32,8 +41,8 @@ def test_shipped_scores_are_the_published_ones():
     assert found["geneval", "geneval", "UAE"].score == 0.86
     assert found["geneval", "geneval-rewritten", "UAE"].score == 0.89
     assert found["geneval_plus", "geneval_plus", "UAE"].score == 0.475
-    assert found["pairwise", "unified-bench", "UAE vs GPT-4o"].score == 47.2
-    assert found["unified_bench", "unified-bench", "Janus-Pro after Unified-GRPO"].score == 89.1
+    assert found["pairwise", "pictures", "UAE vs GPT-4o"].score == 47.2
+    assert found["unified_bench", "pictures", "Janus-Pro after Unified-GRPO"].score == 89.1
     assert len(found) == 16
 
 
@@ -56,12 +65,28 @@ def test_points_and_shares_are_converted():
 
 def test_a_set_fits_its_own_protocol_prompts_and_size_only(tmp_path):
     (one,) = read_reported(write(tmp_path, f"sets:{SET}"))
-    official = PromptSet(name="geneval", source="x", sha256="0" * 64, count=553)
-    assert one.fits("geneval", "geneval", official)
-    assert not one.fits("geneval", "geneval", official.model_copy(update={"name": "scenes"}))
-    assert not one.fits("geneval", "geneval", official.model_copy(update={"count": 552}))
-    assert not one.fits("geneval", "geneval/other", official)
-    assert not one.fits("geneval_2", "geneval", official)
+    assert one.fits(measured())
+    assert not one.fits(measured(prompts=OFFICIAL.model_copy(update={"name": "scenes"})))
+    assert not one.fits(measured(prompts=OFFICIAL.model_copy(update={"count": 552})))
+    assert not one.fits(measured(protocol="geneval/other"))
+    assert not one.fits(measured(benchmark="geneval_2"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({"colors": {"kind": "clip-large"}}, True),
+        ({"colors": {"kind": "Open_CLIP"}}, False),
+        ({"colors": {}}, False),
+        ({"detector": {"kind": "segformer-regions"}}, False),
+        ({"words": {"kind": "ocr"}}, False),
+    ],
+)
+def test_a_set_fits_only_judges_that_may_be_its_own(tmp_path, changes, fits):
+    (one,) = read_reported(write(tmp_path, f"sets:{SET}"))
+    assert one.fits(measured(judges=measured().judges | changes)) == fits
+    roles = [role for role in measured().judges if role != "colors"]
+    assert not one.fits(measured(judges={role: measured().judges[role] for role in roles}))
 
 
 def test_spellings_of_one_name():
@@ -76,6 +101,7 @@ def test_spellings_of_one_name():
         (f"sets:{SET}".replace("0.86", "-1"), "greater than or equal to 0"),
         (f"sets:{SET}".replace("source: a paper", "source: ''"), "source"),
         (f"sets:{SET}".replace("judges: theirs", "judge: theirs"), "judges"),
+        (f"sets:{SET}".replace("judged_by", "judged"), "judged_by"),
         (f"sets:{SET}{SET}".replace("{UAE:", "{uae:", 1), "stands twice"),
         ("sets: [", "expected"),
     ],

@@ -1,11 +1,13 @@
 """Four pictures of a prompt in one 2 x 2 grid, `images/<item_id>.png`: DPG-Bench's own layout."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from PIL import ExifTags, Image
 
 from uae.errors import EvaluationError
 from uae.evaluation.dpg_bench.rules import Item
@@ -31,6 +33,51 @@ def places(item: Item) -> list[str]:
 def grid_path(item: Item) -> str:
     """Return the grid's path in the result folder."""
     return f"{IMAGES}/{item.item_id}.png"
+
+
+def check_grids(items: Sequence[Item], out: Path) -> None:
+    """Refuse grids of several sizes among those that are painted already, as `check_one_size`."""
+    sizes = {}
+    for path in map(grid_path, items):
+        if (out / path).is_file():
+            width, height = picture_size(out / path)
+            sizes[path] = width // 2, height // 2
+    check_one_size(sizes)
+
+
+def check_one_size(sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse pictures of several sizes: what is of another one may be no grid, or be scaled.
+
+    The published script cuts all grids at one resolution. A single picture in the place of each
+    grid cannot be told from grids.
+
+    Args:
+        sizes: File -> width and height of a picture in it, which is a quarter of a grid.
+
+    Raises:
+        EvaluationError: Naming the first file and one with pictures of another size.
+    """
+    first = next(iter(sizes), None)
+    for name, size in sizes.items():
+        if first is not None and size != sizes[first]:
+            raise EvaluationError(
+                f"the pictures of {BENCHMARK} must have one size: in {first} they have "
+                f"{sizes[first][0]} x {sizes[first][1]} pixels, in {name} {size[0]} x {size[1]}"
+            )
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return width and height as a picture is shown, without decoding it.
+
+    Raises:
+        EvaluationError: If the file is no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return (image.height, image.width) if turned else (image.width, image.height)
+    except (OSError, Image.DecompressionBombError) as error:
+        raise EvaluationError(f"cannot read the image {path}: {error}") from error
 
 
 def paint_grids(

@@ -34,6 +34,7 @@ COLUMNS = (
 )
 _FILLED = ("item_id", "text", "tuple", "question_natural_language")
 _MAX_SHOWN = 20
+_MAX_ID_BYTES = 200  # a file's name has 255 at most, with its suffixes
 
 
 class Row(NamedTuple):
@@ -54,7 +55,7 @@ def read_rows(text: str, *, source: str) -> list[Row]:
     Raises:
         EvaluationError: If a column is missing or stands twice, or there is no row; or naming the
             line with too few or too many cells, an empty cell, a bad number, or an item_id that
-            cannot be the name of a picture.
+            cannot be the name of a picture; or two item_ids that differ only by case.
     """
     reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
@@ -67,6 +68,7 @@ def read_rows(text: str, *, source: str) -> list[Row]:
         raise EvaluationError(f"{source}: not CSV after line {reader.line_num}: {error}") from error
     if not rows:
         raise EvaluationError(f"{source} holds no DPG-Bench prompt")
+    _check_case(rows, source)
     return rows
 
 
@@ -93,7 +95,8 @@ def items_of(rows: Sequence[Row], protocol: Protocol, *, source: str) -> list[It
 
     Raises:
         EvaluationError: Under "fixed", naming every item whose rows stand in several places, have
-            several texts, repeat a proposition_id, or have a dangling or cyclic dependency.
+            several texts, a proposition_id below 1 or a repeated one, or a dangling or cyclic
+            dependency.
     """
     if protocol == "official":
         return _items_as_published(rows)
@@ -108,6 +111,20 @@ def items_of(rows: Sequence[Row], protocol: Protocol, *, source: str) -> list[It
         Item(item_id, part[0].text, tuple(row.question for row in part))
         for item_id, part in _runs(rows)
     ]
+
+
+def first_items(items: Sequence[Item], num_prompts: int | None, *, source: str) -> list[Item]:
+    """Return the items that are asked for: the first ones, or all where `num_prompts` is None.
+
+    Raises:
+        EvaluationError: If there are fewer.
+    """
+    if num_prompts is not None and num_prompts > len(items):
+        raise EvaluationError(
+            f"dpg_bench.num_prompts is {num_prompts}, but {source} holds {len(items)} prompts: "
+            f"give at most as many, or null for all"
+        )
+    return list(items[:num_prompts])
 
 
 def rows_sha256(rows: Sequence[Row], items: Sequence[Item]) -> str:
@@ -134,7 +151,7 @@ def _row(cells: dict[Any, Any], where: str) -> Row:
     if empty:
         raise EvaluationError(f"{where}: {empty} must not be empty")
     item_id = cells["item_id"]
-    if item_id.startswith(".") or any(sign in item_id for sign in "/\\\0"):
+    if not _is_file_name(item_id):
         raise EvaluationError(f"{where}: item_id {item_id!r} cannot be the name of a picture")
     try:
         number = int(cells["proposition_id"])
@@ -144,6 +161,23 @@ def _row(cells: dict[Any, Any], where: str) -> Row:
     real = tuple(parent for parent in parents if parent != NO_PARENT)
     question = Question(number, cells["question_natural_language"], cells["tuple"], real)
     return Row(item_id, cells["text"], question)
+
+
+def _is_file_name(item_id: str) -> bool:
+    plain = item_id.isprintable() and not any(sign in item_id for sign in "/\\")
+    return plain and not item_id.startswith(".") and len(item_id.encode()) <= _MAX_ID_BYTES
+
+
+def _check_case(rows: Sequence[Row], source: str) -> None:
+    """Refuse ids whose pictures would be one file where file names have no case."""
+    seen: dict[str, str] = {}
+    for row in rows:
+        first = seen.setdefault(row.item_id.casefold(), row.item_id)
+        if first != row.item_id:
+            raise EvaluationError(
+                f"{source}: the items {first!r} and {row.item_id!r} differ only by case, so that "
+                f"their pictures may be one file: rename one of them"
+            )
 
 
 def _cells(row: Row) -> dict[str, str | int]:
@@ -191,6 +225,8 @@ def _faults(rows: Sequence[Row]) -> Iterator[str]:
         if len({row.text for row in part}) > 1:
             yield f"{where} has several texts"
         numbers = [row.question.number for row in part]
+        if low := [number for number in numbers if number < 1]:
+            yield f"{where} has the proposition_id {low}: give numbers from 1, {NO_PARENT} is none"
         twice = sorted({number for number in numbers if numbers.count(number) > 1})
         if twice:
             yield f"{where} repeats the proposition_id {twice}"

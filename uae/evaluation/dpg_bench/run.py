@@ -19,12 +19,14 @@ from uae.evaluation.context import Context
 from uae.evaluation.dpg_bench.grids import (
     BENCHMARK,
     NUM_CROPS,
+    check_grids,
     paint_grids,
     places,
     read_grids,
 )
 from uae.evaluation.dpg_bench.judging import ask, check_on_photographs, check_on_scenes
 from uae.evaluation.dpg_bench.prompts import (
+    first_items,
     items_of,
     read_rows,
     rows_sha256,
@@ -106,7 +108,7 @@ def evaluate(
         "judges": {"vqa": judge.identity},
         "settings": _stamped(settings, context),
     }
-    journal = Journal.open(out, decides, context.shard)
+    journal = Journal.open(out, decides, context.shard, retry_failures=context.retry_failures)
     if done := journal.result():
         return done
     check = journal.once("self_test", lambda: _self_test(settings, context, judge))
@@ -132,10 +134,12 @@ def _samples(
     paint = partial(_paint, system, context.seed, journal.out)
     journal.map("pictures", items, paint, batch_size=batch_size, show=show)
     system.close()
+    check_grids(items, journal.out)
     work = partial(_judge, settings, context, judge, journal.out)
     rows = journal.map("judged", items, work, batch_size=batch_size, after="pictures", show=show)
     if rows is None:
         raise Unfinished(f"{BENCHMARK}: other shards have not judged all their items")
+    check_grids(items, journal.out)  # those of all shards
     return [Sample.model_validate(row) for row in rows]
 
 
@@ -180,7 +184,8 @@ def _read_prompts(
         file = read_prompt_file(settings.prompts, endpoint=context.endpoint)
         name, source = PROTOCOL, file.source
         rows = read_rows(file.text, source=file.source)
-    items = items_of(rows, settings.protocol, source=source)[: settings.num_prompts]
+    items = items_of(rows, settings.protocol, source=source)
+    items = first_items(items, settings.num_prompts, source=source)
     prompts = PromptSet(name=name, source=source, sha256=rows_sha256(rows, items), count=len(items))
     return items, prompts
 
@@ -188,14 +193,11 @@ def _read_prompts(
 def _stamped(settings: DpgBenchRecipe, context: Context) -> dict[str, Any]:
     """Return what decides the numbers; paths and addresses are left to the hashes beside it."""
     judge = settings.judge.model_dump(mode="json", exclude={"path", "server"})
-    judging = context.judging
     return {
         "protocol": settings.protocol,
         "num_prompts": settings.num_prompts,
         "judge": judge,
-        "seed": context.seed,
-        "batch_size": judging.batch_size,
-        "bootstrap_resamples": judging.bootstrap_resamples,
+        **context.deciding,
     }
 
 

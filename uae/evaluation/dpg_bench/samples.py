@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
-from uae.evaluation.bootstrap import COVERAGE, Interval
 from uae.evaluation.dpg_bench.grids import NUM_CROPS, grid_path, item_seed
 from uae.evaluation.dpg_bench.judging import THRESHOLD
 from uae.evaluation.dpg_bench.rules import (
@@ -17,6 +14,7 @@ from uae.evaluation.dpg_bench.rules import (
 )
 from uae.evaluation.judges.base import JudgeError
 from uae.evaluation.results import Part, Sample, State
+from uae.evaluation.scoring import pooled_part
 
 CropAnswers = Sequence[Mapping[int, float | JudgeError]]  # crop -> question number -> p(yes)
 
@@ -35,13 +33,14 @@ def judged_sample(item: Item, answers: CropAnswers, protocol: Protocol, seed: in
         for number, answer in of_crop.items()
         if isinstance(answer, JudgeError)
     ]
+    state: State
     if failures:
         more = f" ({len(failures)} answers failed)" if len(failures) > 1 else ""
-        score = ItemScore(None, reason=failures[0] + more)
+        score, state = ItemScore(None, reason=failures[0] + more), "judge_error"
     else:
         yes = [{number: p > THRESHOLD for number, p in _known(crop).items()} for crop in answers]
         score = score_item(item, yes, protocol)
-    state: State = "judge_error" if score.score is None else "scored"
+        state = "dropped" if score.score is None else "scored"
     return _sample(item, state, score, answers, seed)
 
 
@@ -68,21 +67,6 @@ def category_parts(
         for level in levels
     )
     return first, second
-
-
-def pooled_part(groups: Sequence[Sequence[bool]], resamples: int, seed: int) -> Part:
-    """Return the mean of all values, its interval from drawing whole groups (n,) again."""
-    right = np.array([sum(group) for group in groups])
-    asked = np.array([len(group) for group in groups])
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(0, len(groups), size=(resamples, len(groups)))
-    means = right[picks].sum(axis=1) / asked[picks].sum(axis=1)
-    low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return Part(
-        score=float(right.sum() / asked.sum()),
-        interval=Interval(float(low), float(high)),
-        num_samples=len(groups),
-    )
 
 
 def _sample_categories(sample: Sample, protocol: Protocol) -> dict[str, list[bool]]:

@@ -75,19 +75,26 @@ class Phases:
         """Judge this shard's pictures, and return the samples of all, or None while some lack."""
         size, places = self.context.judging.batch_size, self.places
 
-        def read(start: int) -> list[Pixels | None]:
-            batch = places[start : start + size]
+        def read_all(batch: Sequence[Place]) -> list[Pixels | None]:
             paths = [sample_path(self.out / IMAGES, *place) for place in batch]
             return list(readers.map(_read, paths))
 
+        def read(start: int) -> list[Pixels | None]:
+            return read_all(places[start : start + size])
+
         def look(start: int) -> Looked:
-            pictures = pictures_of.take(start)
+            return look_at(pictures_of.take(start))
+
+        def look_at(pictures: list[Pixels | None]) -> Looked:
             there = [picture for picture in pictures if picture is not None]
             return Looked(pictures, models.detector.infer(there) if there else None)
 
         def work(batch: Sequence[Place], painted: list[Row]) -> list[Row]:
-            start = batch[0].number * self.images_per_prompt + batch[0].image
-            return self._judged(models, batch, painted, looked.take(start))
+            position = batch[0].number * self.images_per_prompt + batch[0].image
+            start = position - position % size
+            if list(batch) == places[start : start + size]:
+                return self._judged(models, batch, painted, looked.take(start))
+            return self._judged(models, batch, painted, look_at(read_all(batch)))  # some, again
 
         step = size * self.context.shard.count
         with (

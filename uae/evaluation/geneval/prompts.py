@@ -1,14 +1,15 @@
 """GenEval's prompts: the official file, rewritten texts for it, or made from known scenes.
 
 The official file is JSON lines: {"tag", "include": [{"class", "count", "color"?, "position"?}],
-"exclude"?: [{"class", "count"}], "prompt"}.
+"exclude"?: [{"class", "count"}], "prompt"}. A row must ask for what its tag says, as every row of
+the published generator (prompts/create_prompts.py in github.com/djghosh13/geneval) does.
 """
 
 import itertools
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from uae.data.facts import SceneFacts
 from uae.data.geneval import RELATIONS, TASKS, Exclude, Include, Prompt
@@ -17,10 +18,30 @@ from uae.errors import EvaluationError
 from uae.evaluation.benchmark_scenes import load_benchmark_scenes
 from uae.evaluation.context import Context
 from uae.evaluation.geneval.vocabulary import VOCABULARIES, Vocabulary
+from uae.evaluation.json_lines import parse_object, read_json_lines
 from uae.evaluation.prompt_files import PromptText, read_prompt_file
 from uae.evaluation.results import PromptSet
 from uae.fingerprints import json_sha256
 from uae.recipe import GenevalRecipe
+
+
+class Demands(NamedTuple):
+    """What a row must ask for, given its tag."""
+
+    objects: int  # entries of include, at least
+    color: bool = False  # of each object
+    position: bool = False  # of the last object
+    exclude: bool = False  # one object more of each class
+
+
+DEMANDS: dict[str, Demands] = {
+    "single_object": Demands(1),
+    "two_object": Demands(2),
+    "counting": Demands(1, exclude=True),
+    "colors": Demands(1, color=True),
+    "position": Demands(2, position=True),
+    "color_attr": Demands(2, color=True),
+}
 
 
 @dataclass(frozen=True)
@@ -43,10 +64,24 @@ def load_prompts(settings: GenevalRecipe, context: Context) -> GenevalPrompts:
     if settings.prompts == "scenes":
         return _from_scenes(settings, context)
     file = read_prompt_file(settings.prompts, endpoint=context.endpoint)
-    prompts = parse_prompts(file, VOCABULARIES[settings.vocabulary])
-    texts, name, source = [prompt.text for prompt in prompts], "geneval", file.source
+    rewritten = None
     if settings.rewritten is not None:
         rewritten = read_prompt_file(settings.rewritten, endpoint=context.endpoint)
+    return of_files(settings, file, rewritten)
+
+
+def of_files(
+    settings: GenevalRecipe, file: PromptText, rewritten: PromptText | None
+) -> GenevalPrompts:
+    """Read the prompts that `settings` choose from what their files hold.
+
+    Raises:
+        EvaluationError: If a file cannot be used, naming the line; or if it holds fewer prompts
+            than asked for.
+    """
+    prompts = parse_prompts(file, VOCABULARIES[settings.vocabulary])
+    texts, name, source = [prompt.text for prompt in prompts], "geneval", file.source
+    if rewritten is not None:
         texts = parse_texts(rewritten, prompts)
         name, source = "geneval-rewritten", rewritten.source
     count = settings.num_prompts or len(prompts)
@@ -57,12 +92,22 @@ def load_prompts(settings: GenevalRecipe, context: Context) -> GenevalPrompts:
     return _described(prompts[:count], texts[:count], name=name, source=source)
 
 
-def _from_scenes(settings: GenevalRecipe, context: Context) -> GenevalPrompts:
-    if settings.vocabulary != "starter" or settings.rewritten or settings.num_prompts is None:
+def check_scene_settings(settings: GenevalRecipe) -> None:
+    """Refuse what cannot go with prompts made from scenes.
+
+    Raises:
+        EvaluationError: If the vocabulary is another than the starter's, or texts are rewritten.
+    """
+    if settings.vocabulary != "starter" or settings.rewritten:
         raise EvaluationError(
             f'prompts "scenes" are in the starter\'s words and are not rewritten: vocabulary is '
             f"{settings.vocabulary!r}, rewritten {settings.rewritten!r}"
         )
+
+
+def _from_scenes(settings: GenevalRecipe, context: Context) -> GenevalPrompts:
+    check_scene_settings(settings)
+    assert settings.num_prompts is not None  # the recipe counts scenes
     benchmark = load_benchmark_scenes(context.data)
     pairs = scene_prompts([facts for _, facts in benchmark.scenes], settings.num_prompts)
     prompts, scenes = [prompt for prompt, _ in pairs], [facts for _, facts in pairs]
@@ -91,22 +136,10 @@ def parse_prompts(file: PromptText, vocabulary: Vocabulary) -> list[Prompt]:
 
     Raises:
         EvaluationError: Naming the line whose JSON, keys, tag, class, colour, count or relation is
-            wrong, or which repeats an earlier line.
+            wrong, which does not ask for what its tag says, or which repeats an earlier line.
     """
-    prompts: dict[Prompt, int] = {}
-    for number, line in enumerate(file.text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            prompt = parse_prompt(json.loads(line), vocabulary)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise EvaluationError(
-                f"{file.source}:{number}: not a GenEval prompt: {error!r}"
-            ) from error
-        if prompt in prompts:
-            raise EvaluationError(f"{file.source}:{number}: repeats line {prompts[prompt]}")
-        prompts[prompt] = number
-    return list(prompts)
+    parse = partial(parse_prompt, vocabulary=vocabulary)
+    return read_json_lines(file.text, parse, source=file.source, what="a GenEval prompt")
 
 
 def parse_texts(file: PromptText, prompts: Sequence[Prompt]) -> list[str]:
@@ -139,7 +172,7 @@ def parse_texts(file: PromptText, prompts: Sequence[Prompt]) -> list[str]:
 
 
 def _json_text(line: str, prompt: Prompt) -> str:
-    row = json.loads(line)
+    row = parse_object(line)
     known = prompt.to_json()
     for key in ("tag", "include", "exclude"):
         if key in row and row[key] != known.get(key):
@@ -152,7 +185,8 @@ def parse_prompt(row: dict[str, Any], vocabulary: Vocabulary) -> Prompt:
     """Check one row of the official format.
 
     Raises:
-        ValueError: For a key, tag, class, colour, count or relation that does not exist.
+        ValueError: For a key, tag, class, colour, count or relation that does not exist, or for
+            what the tag demands and the row does not ask for.
         KeyError: For a missing key.
     """
     _check_keys(row, "tag", "include", "exclude", "prompt")
@@ -161,14 +195,10 @@ def parse_prompt(row: dict[str, Any], vocabulary: Vocabulary) -> Prompt:
     for wanted in row["include"]:
         _check_keys(wanted, "class", "count", "color", "position")
         name, count = _class_and_count(wanted, vocabulary)
-        color = wanted.get("color")
-        if color is not None:
-            _check("color", color, vocabulary.colors)
-        relation, target = wanted.get("position", (None, None))
-        if relation is not None:
-            _check("relation", relation, RELATIONS)
-            _check("position target", target, list(range(len(include))))
-        include.append(Include(name, count, color, relation, target))
+        if "color" in wanted:
+            _check("color", wanted["color"], vocabulary.colors)
+        relation, target = _position(wanted, len(include))
+        include.append(Include(name, count, wanted.get("color"), relation, target))
     if not include:
         raise ValueError("include is empty")
     exclude = tuple(
@@ -176,7 +206,44 @@ def parse_prompt(row: dict[str, Any], vocabulary: Vocabulary) -> Prompt:
         for unwanted in row.get("exclude", ())
     )
     _check_text(row["prompt"])
-    return Prompt(row["tag"], row["prompt"], tuple(include), exclude)
+    prompt = Prompt(row["tag"], row["prompt"], tuple(include), exclude)
+    _check_demands(prompt)
+    return prompt
+
+
+def _position(wanted: dict[str, Any], num_before: int) -> tuple[str | None, int | None]:
+    """Return the relation and the earlier entry that it refers to, if the row names any."""
+    if "position" not in wanted:
+        return None, None
+    relation, target = wanted["position"]
+    _check("relation", relation, RELATIONS)
+    if type(target) is not int or not 0 <= target < num_before:
+        raise ValueError(
+            f"unknown position target {target!r}; known: the {num_before} entries before it"
+        )
+    return relation, target
+
+
+def _check_demands(prompt: Prompt) -> None:
+    demands, include = DEMANDS[prompt.tag], prompt.include
+    tag = f"a prompt of {prompt.tag}"
+    if len(include) < demands.objects:
+        raise ValueError(f"{tag} includes {demands.objects} objects, got {len(include)}")
+    if demands.color and any(wanted.color is None for wanted in include):
+        raise ValueError(f"{tag} names the color of each object")
+    if demands.position and include[-1].relation is None:
+        raise ValueError(f"{tag} names the position of its last object")
+    limits: dict[str, int] = {}
+    for unwanted in prompt.exclude:
+        limits[unwanted.name] = min(unwanted.count, limits.get(unwanted.name, unwanted.count))
+    for wanted in include:
+        if demands.exclude and wanted.name not in limits:
+            raise ValueError(f"{tag} excludes more of {wanted.name!r} than it includes")
+        if limits.get(wanted.name, wanted.count + 1) <= wanted.count:
+            raise ValueError(
+                f"{wanted.count} of {wanted.name!r} are included, "
+                f"{limits[wanted.name]} excluded: no picture can be right"
+            )
 
 
 def _check_text(text: object) -> None:

@@ -69,17 +69,11 @@ def run(settings: GenevalRecipe, context: Context, system: System, out: Path) ->
     batch_size = context.judging.batch_size
     models = load_models(settings, context.weights, batch_size=batch_size, device=context.device)
     check_vocabulary(models, asked.prompts)
-    common: dict[str, Any] = {
-        "benchmark": BENCHMARK,
-        "protocol": PROTOCOL,
-        "version": VERSION,
-        "system": system.identity,
-        "generation": system.settings,
-        "judges": models.identities,
-        "settings": _deciding_settings(settings, context),
-    }
+    common = _common(settings, context, system, models)
     used = asked.described.model_dump(exclude={"source"})
-    journal = Journal.open(out, common | {"prompts": used}, context.shard)
+    journal = Journal.open(
+        out, common | {"prompts": used}, context.shard, retry_failures=context.retry_failures
+    )
     if (done := journal.result()) is not None:
         return done
     tested = journal.once("self_test", lambda: _self_test(models, settings, asked, context))
@@ -105,6 +99,21 @@ def run(settings: GenevalRecipe, context: Context, system: System, out: Path) ->
     return result
 
 
+def _common(
+    settings: GenevalRecipe, context: Context, system: System, models: GenevalModels
+) -> dict[str, Any]:
+    """Return what decides the result and stands in it, but for the prompts."""
+    return {
+        "benchmark": BENCHMARK,
+        "protocol": PROTOCOL,
+        "version": VERSION,
+        "system": system.identity,
+        "generation": system.settings,
+        "judges": models.identities,
+        "settings": _deciding_settings(settings, context),
+    }
+
+
 def _scores(samples: Sequence[Sample], settings: GenevalRecipe, context: Context) -> dict[str, Any]:
     summary = summarise(
         samples,
@@ -118,13 +127,7 @@ def _scores(samples: Sequence[Sample], settings: GenevalRecipe, context: Context
 def _deciding_settings(settings: GenevalRecipe, context: Context) -> dict[str, Any]:
     """Return what decides a score, without sources and folders: hashes stand for their content."""
     sources = {"prompts", "rewritten", "detector", "colors"}
-    judging = context.judging
-    return settings.model_dump(mode="json", exclude=sources) | {
-        "seed": context.seed,
-        "batch_size": judging.batch_size,
-        "bootstrap_resamples": judging.bootstrap_resamples,
-        "min_self_test_accuracy": judging.min_self_test_accuracy,
-    }
+    return settings.model_dump(mode="json", exclude=sources) | context.deciding
 
 
 def _self_test(

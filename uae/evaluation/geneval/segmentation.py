@@ -25,6 +25,7 @@ from uae.models.bundle import bundle_sha, load_transformers, loading
 
 BACKGROUND = "background"
 MIN_REGION_SHARE = 0.008  # of the picture; smaller regions are specks, not objects
+TOGETHER = 4  # pictures of one size whose maps are enlarged at once: more leave the cache
 WITHIN_A_PICTURE = np.zeros((3, 3, 3), dtype=np.int8)  # what touches: also diagonally
 WITHIN_A_PICTURE[1] = 1
 CORE = 0.1  # background probability below which a pixel is inside an object, not on its outline
@@ -81,17 +82,17 @@ class SegformerDetector(Detector):
     def objects(self, output: ClassMaps) -> list[list[Detection]]:
         """Return the objects of each picture with a score above 0.3, in any order."""
         found: dict[int, list[Detection]] = {}
-        for size in dict.fromkeys(output.sizes):  # pictures of one size together
-            chosen = [index for index, other in enumerate(output.sizes) if other == size]
-            maps = interpolate(output.logits_BCHW[chosen], size=size, mode="bilinear")
-            probabilities_BCHW = maps.softmax(dim=1).cpu().numpy()
-            found |= zip(chosen, regions(probabilities_BCHW, self._names), strict=True)
+        for size in dict.fromkeys(output.sizes):
+            same = [index for index, other in enumerate(output.sizes) if other == size]
+            for start in range(0, len(same), TOGETHER):
+                chosen = same[start : start + TOGETHER]
+                maps = interpolate(output.logits_BCHW[chosen], size=size, mode="bilinear")
+                probabilities_BCHW = maps.softmax(dim=1).cpu().numpy()
+                found |= zip(chosen, regions(probabilities_BCHW, self._names), strict=True)
         return [found[index] for index in range(len(output.sizes))]
 
 
-def regions(
-    probabilities_BCHW: NDArray[np.float32], names: Sequence[str]
-) -> list[list[Detection]]:
+def regions(probabilities_BCHW: NDArray[np.float32], names: Sequence[str]) -> list[list[Detection]]:
     """Turn class probabilities into instances: connected regions that are not background.
 
     A region is a connected set of pixels that are likelier something than background. Each pixel

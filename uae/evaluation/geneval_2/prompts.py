@@ -6,11 +6,11 @@ CC BY-NC 4.0, not shipped here) holds 800, with 3 to 10 atoms. Questions that be
 have a number word as their answer, all others "Yes": nothing else is known to the published script.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from uae.errors import EvaluationError
+from uae.evaluation.json_lines import read_json_lines
 
 SKILLS = ("object", "attribute", "count", "position", "verb")
 NUMBERS = {
@@ -77,19 +77,10 @@ def read_prompts(text: str, source: str) -> list[Prompt]:
 
     Raises:
         EvaluationError: If it holds no prompt; or naming the line that is no JSON, lacks a key or
-            has an unknown one, a skill or an answer that does not exist, or not one skill for each
-            question.
+            has an unknown one, a skill or an answer that does not exist, not one skill for each
+            question, more atoms than questions, or repeats an earlier line.
     """
-    prompts = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            prompts.append(parse_prompt(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise EvaluationError(
-                f"{source}:{number}: not a GenEval 2 prompt: {error!r}"
-            ) from error
+    prompts = read_json_lines(text, parse_prompt, source=source, what="a GenEval 2 prompt")
     if not prompts:
         raise EvaluationError(f"{source} holds no prompt")
     return prompts
@@ -110,6 +101,8 @@ def parse_prompt(row: Any) -> Prompt:
         raise ValueError(f"vqa_list must be a list of questions and answers, got {pairs!r}")
     if not isinstance(skills, list) or len(skills) != len(pairs):
         raise ValueError(f"skills must be one for each of {len(pairs)} questions, got {skills!r}")
+    if count > len(pairs):
+        raise ValueError(f"atom_count is {count}, but every atom has one of {len(pairs)} questions")
     atoms = tuple(_atom(pair, skill) for pair, skill in zip(pairs, skills, strict=True))
     return Prompt(_text("prompt", row["prompt"]), count, atoms)
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from uae.evaluation.bootstrap import COVERAGE, Interval, bootstrap_interval
+from uae.evaluation.bootstrap import bootstrap_interval
 from uae.evaluation.context import Context
 from uae.evaluation.geneval_2.prompts import SKILLS
-from uae.evaluation.results import Part, Sample, count_states
-from uae.evaluation.scoring import mean_part, score_or_bounds
+from uae.evaluation.results import Sample, count_states
+from uae.evaluation.scoring import mean_part, pooled_part, score_or_bounds
 from uae.seeds import derive_seed
 
 
@@ -33,31 +33,7 @@ def geometric_mean(probabilities: Sequence[float]) -> float:
     return math.exp(math.fsum(map(math.log, probabilities)) / len(probabilities))
 
 
-def pooled_part(prompts: Sequence[Sequence[float]], resamples: int, seed: int) -> Part:
-    """Return the mean over all atoms of all prompts; prompts, not atoms, are what is resampled.
-
-    Args:
-        prompts: For each prompt, the values of its atoms; a prompt may have none.
-        resamples: Number of draws.
-        seed: Of the draws.
-    """
-    held = [values for values in prompts if values]
-    if not held:
-        return Part(score=None, num_samples=0)
-    sums = np.array([math.fsum(values) for values in held])
-    counts = np.array([len(values) for values in held])
-    picks = np.random.default_rng(seed).integers(0, len(held), size=(resamples, len(held)))
-    means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
-    tail = (1 - COVERAGE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Part(
-        score=float(sums.sum() / counts.sum()),
-        interval=Interval(float(low), float(high)),
-        num_samples=len(held),
-    )
-
-
-def summarise(samples: Sequence[Sample], protocol: str, context: Context) -> dict[str, Any]:
+def summarise(samples: Sequence[Sample], context: Context, *, protocol: str) -> dict[str, Any]:
     """Return score, intervals, parts and metrics; prompts are what is resampled."""
     seed = derive_seed(context.seed, protocol, "bootstrap")
     resamples = context.judging.bootstrap_resamples

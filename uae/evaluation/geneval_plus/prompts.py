@@ -6,12 +6,12 @@ test_scripts/Geneval++.jsonl) holds 280 of them, 40 for each tag. Regions are ab
 picture, not relations of objects. The checks below are what all of its rows fulfil.
 """
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from uae.errors import EvaluationError
+from uae.evaluation.json_lines import read_json_lines
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {  # tag -> what each of its objects has besides a count
     "color_attr": ("color",),
@@ -75,26 +75,14 @@ def read_prompts(text: str, source: str) -> list[Prompt]:
         source: Its name, for errors.
 
     Raises:
-        EvaluationError: If it holds no prompt; or naming the line that is no JSON, has an unknown
-            tag, key, region or size, a count that is no positive integer, lacks what its tag asks
-            for, or repeats an earlier line.
+        EvaluationError: If it holds no prompt; or naming the line that is no JSON, has a key twice,
+            has an unknown tag, key, region or size, a count that is no positive integer, lacks
+            what its tag asks for, or repeats an earlier line.
     """
-    prompts: dict[Prompt, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            prompt = parse_prompt(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            raise EvaluationError(
-                f"{source}:{number}: not a GenEval++ prompt: {error!r}"
-            ) from error
-        if prompt in prompts:
-            raise EvaluationError(f"{source}:{number}: repeats line {prompts[prompt]}")
-        prompts[prompt] = number
+    prompts = read_json_lines(text, parse_prompt, source=source, what="a GenEval++ prompt")
     if not prompts:
         raise EvaluationError(f"{source} holds no prompt")
-    return list(prompts)
+    return prompts
 
 
 def parse_prompt(row: Any) -> Prompt:

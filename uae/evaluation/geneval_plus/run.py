@@ -7,36 +7,31 @@ and instruction are stamped into the result. Where the published script counts a
 a failed judge as wrong, here the score stays open, between bounds; and nothing is rounded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from uae.errors import EvaluationError
+from uae.evaluation import one_picture
 from uae.evaluation.bootstrap import group_mean_interval
 from uae.evaluation.context import Context
 from uae.evaluation.geneval_plus.checklist import checklist, instruction_identity, request
 from uae.evaluation.geneval_plus.prompts import Prompt, read_prompts
 from uae.evaluation.geneval_plus.self_test import self_test
 from uae.evaluation.geneval_plus.verdicts import read_verdict
-from uae.evaluation.journal import Journal, Row, Unfinished
+from uae.evaluation.journal import Row
 from uae.evaluation.judges.base import ChatJudge, JudgeError
-from uae.evaluation.judges.loading import load_chat_judge
-from uae.evaluation.painting import image_path, paint, read_painted
-from uae.evaluation.prompt_files import read_prompt_file
-from uae.evaluation.results import PromptSet, Result, Sample, count_states, write_results
+from uae.evaluation.painting import image_path, read_painted
+from uae.evaluation.results import Result, Sample, count_states
 from uae.evaluation.scoring import mean_part, score_or_bounds
-from uae.evaluation.systems.base import PictureRequest, System
-from uae.evaluation.systems.requirements import require
-from uae.fingerprints import json_sha256
+from uae.evaluation.systems.base import System
 from uae.recipe import GenevalPlusRecipe
 from uae.seeds import derive_seed
 
-BENCHMARK = "geneval_plus"
 PROTOCOL = "geneval++"
 VERSION = 1
-_OF_THE_MACHINE = {"path", "server"}  # the judge's identity stands for them
+Task = one_picture.Task[Prompt]
 
 
 def run(settings: GenevalPlusRecipe, context: Context, system: System, out: Path) -> Result:
@@ -54,111 +49,24 @@ def run(settings: GenevalPlusRecipe, context: Context, system: System, out: Path
         ModelError: If the judge cannot be loaded.
         Unfinished: While other shards have work.
     """
-    return evaluate(
-        settings,
-        context,
-        system,
-        out,
-        lambda: load_chat_judge(settings.judge, context.weights, context.device),
-    )
-
-
-def evaluate(
-    settings: GenevalPlusRecipe,
-    context: Context,
-    system: System,
-    out: Path,
-    load_judge: Callable[[], ChatJudge],
-) -> Result:
-    """Do `run` with any judge, loaded once prompts and system are known to be right."""
-    prompts, source = load_prompts(settings, context)
-    requests = picture_requests(prompts, context.seed)
-    require(system, BENCHMARK, pictures=True, places=[asked.place for asked in requests])
-    judge = load_judge()
-    stamp = _stamp(settings, context, system, judge, prompts, source)
-    journal = Journal.open(out, _decides(stamp), context.shard)
-    if (done := journal.result()) is not None:
-        return done
-    minimum = context.judging.min_self_test_accuracy
-    known = journal.once("self_test", lambda: self_test(judge, minimum, _batch(context)))
-    show = context.show_progress
-
-    def judge_batch(batch: Sequence[int], painted: list[Row]) -> list[Row]:
-        return judge_pictures(judge, prompts, requests, batch, painted, out)
-
-    journal.map(
-        "pictures",
-        range(len(prompts)),
-        lambda batch, _: paint(system, [requests[index] for index in batch], out),
-        batch_size=_batch(context),
-        show=show,
-    )
-    system.close()
-    rows = journal.map(
-        "judged",
-        range(len(prompts)),
-        judge_batch,
-        batch_size=_batch(context),
-        after="pictures",
-        show=show,
-    )
-    if rows is None:
-        raise Unfinished(f"{BENCHMARK}: other shards have work")
-    samples = [Sample.model_validate(row) for row in rows]
-    result = write_results(
-        out, Result(**stamp, **known, **summarise(samples, context), key=journal.key), samples
-    )
-    journal.close()
-    return result
-
-
-def load_prompts(settings: GenevalPlusRecipe, context: Context) -> tuple[list[Prompt], str]:
-    """Return the prompts that are asked for, and where they came from.
-
-    Raises:
-        EvaluationError: If the file is wrong, or holds fewer prompts than asked for.
-    """
-    content = read_prompt_file(settings.prompts, endpoint=context.endpoint)
-    prompts = read_prompts(content.text, content.source)
-    if settings.num_prompts is not None and settings.num_prompts > len(prompts):
-        raise EvaluationError(
-            f"num_prompts is {settings.num_prompts}, {content.source} holds {len(prompts)}: give "
-            f"at most as many, or null for all"
-        )
-    return prompts[: settings.num_prompts], content.source
-
-
-def picture_requests(prompts: Sequence[Prompt], seed: int) -> list[PictureRequest]:
-    """Return what the system is asked for: one picture for each prompt."""
-    return [
-        PictureRequest(
-            prompt.text, derive_seed(seed, PROTOCOL, number), f"{BENCHMARK}/{number}.png"
-        )
-        for number, prompt in enumerate(prompts, start=1)
-    ]
+    return one_picture.run(GENEVAL_PLUS, settings, context, system, out)
 
 
 def judge_pictures(
-    judge: ChatJudge,
-    prompts: Sequence[Prompt],
-    requests: Sequence[PictureRequest],
-    batch: Sequence[int],
-    painted: list[Row],
-    out: Path,
-) -> list[Row]:
-    """Judge one batch: `batch` are indices of prompts, `painted` the rows of their pictures."""
+    judge: ChatJudge, batch: Sequence[Task], painted: list[Row], out: Path, _: int
+) -> list[Sample]:
+    """Judge one batch; `painted` are the rows of its pictures."""
     pictures = read_painted(painted, out)
     asked = [
-        request(prompts[index], picture)
-        for index, picture in zip(batch, pictures, strict=True)
+        request(task.prompt, picture)
+        for task, picture in zip(batch, pictures, strict=True)
         if picture is not None
     ]
     replies = iter(judge.answer(asked) if asked else [])
-    rows = []
-    for index, row in zip(batch, painted, strict=True):
-        found = _missing(row) if row["state"] == "missing" else _judged(next(replies))
-        rows.append(_sample(index, prompts[index], requests[index], found))
-    return rows
+    return [
+        _sample(task, _missing(row) if row["state"] == "missing" else _judged(next(replies)))
+        for task, row in zip(batch, painted, strict=True)
+    ]
 
 
 def _missing(row: Row) -> Row:
@@ -176,21 +84,21 @@ def _judged(reply: str | JudgeError) -> Row:
     return {"state": "wrong", "score": 0.0, "reason": reason, "reply": shown}
 
 
-def _sample(index: int, prompt: Prompt, asked: PictureRequest, found: Row) -> Row:
-    sample = Sample(
-        sample_id=str(index + 1),
-        part=prompt.tag,
+def _sample(task: Task, found: Row) -> Sample:
+    missing = found["state"] == "missing"
+    return Sample(
+        sample_id=task.sample_id,
+        part=task.prompt.tag,
         state=found["state"],
         score=found["score"],
         reason=found["reason"],
-        prompt=prompt.text,
+        prompt=task.prompt.text,
         caption="",
-        seed=asked.seed,
-        images={} if found["state"] == "missing" else {"generated": image_path(asked.place)},
-        evidence={"reply": found["reply"], "metadata": prompt.to_json()},
-        checklist=checklist(prompt),  # type: ignore[call-arg]  # a column of our own
+        seed=task.request.seed,
+        images={} if missing else {"generated": image_path(task.request.place)},
+        evidence={"reply": found["reply"], "metadata": task.prompt.to_json()},
+        checklist=checklist(task.prompt),  # type: ignore[call-arg]  # a column of our own
     )
-    return sample.model_dump()
 
 
 def summarise(samples: Sequence[Sample], context: Context) -> dict[str, Any]:
@@ -223,44 +131,15 @@ def summarise(samples: Sequence[Sample], context: Context) -> dict[str, Any]:
     }
 
 
-def _batch(context: Context) -> int:
-    return context.judging.batch_size
-
-
-def _stamp(
-    settings: GenevalPlusRecipe,
-    context: Context,
-    system: System,
-    judge: ChatJudge,
-    prompts: Sequence[Prompt],
-    source: str,
-) -> dict[str, Any]:
-    """Return all of a result that is known before anything is painted."""
-    judging = context.judging
-    return {
-        "benchmark": BENCHMARK,
-        "protocol": PROTOCOL,
-        "version": VERSION,
-        "unit": "share",
-        "prompts": PromptSet(
-            name=BENCHMARK,
-            source=source,
-            sha256=json_sha256([prompt.to_json() for prompt in prompts]),
-            count=len(prompts),
-        ),
-        "system": system.identity,
-        "generation": system.settings,
-        "judges": {"checklist": judge.identity | instruction_identity()},
-        "settings": {
-            "num_prompts": settings.num_prompts,
-            "judge": settings.judge.model_dump(mode="json", exclude=_OF_THE_MACHINE),
-            "seed": context.seed,
-            "batch_size": judging.batch_size,
-            "bootstrap_resamples": judging.bootstrap_resamples,
-            "min_self_test_accuracy": judging.min_self_test_accuracy,
-        },
-    }
-
-
-def _decides(stamp: dict[str, Any]) -> dict[str, Any]:
-    return stamp | {"prompts": stamp["prompts"].model_dump(exclude={"source"})}
+GENEVAL_PLUS: one_picture.Benchmark[Prompt, ChatJudge] = one_picture.Benchmark(
+    name="geneval_plus",
+    protocol=PROTOCOL,
+    version=VERSION,
+    first_id=1,
+    role="checklist",
+    asked=instruction_identity(),
+    read_prompts=read_prompts,
+    self_test=self_test,
+    judge=judge_pictures,
+    summarise=summarise,
+)

@@ -5,6 +5,8 @@ from typing import NamedTuple, Protocol
 
 from uae.evaluation.pictures import Pixels
 
+INSTRUCTION = "Answer with yes or no."  # behind every yes/no question in a chat
+
 
 class JudgeError(NamedTuple):
     """No verdict, and why: a timeout, a refusal, an answer that is not what was asked for.

@@ -18,7 +18,7 @@ from transformers.models.auto.processing_auto import AutoProcessor
 from transformers.models.blip.modeling_blip import BlipForQuestionAnswering
 from transformers.utils.logging import disable_progress_bar
 
-from uae.errors import EvaluationError, ModelError
+from uae.errors import ModelError
 from uae.evaluation.judges.answers import answer_tokens, p_yes
 from uae.evaluation.judges.base import JudgeError
 from uae.evaluation.judges.files import check_judge
@@ -74,10 +74,10 @@ class BlipJudge:
     ) -> list[float | JudgeError]:
         """Return p(yes) / (p(yes) + p(no)); question q is about `picture_of[q]`.
 
-        Each picture is encoded once.
+        Each picture is encoded once. A question that is too long has no answer.
 
         Raises:
-            EvaluationError: If a probability is not finite, or a question is too long.
+            EvaluationError: If a probability is not finite.
         """
         if len(questions) != len(picture_of):
             raise ValueError(f"{len(questions)} questions, {len(picture_of)} indices of pictures")
@@ -86,20 +86,19 @@ class BlipJudge:
         features_BTD = torch.cat(
             [self._see(pictures[start : start + CHUNK]) for start in _starts(pictures)]
         )
-        tokens = [self._read(question) for question in questions]
-        found = torch.empty(len(questions), self._model.config.text_config.vocab_size)
-        for group in _of_one_length(tokens):
+        tokens = [self._processor.tokenizer(question)["input_ids"] for question in questions]
+        most = self._model.config.text_config.max_position_embeddings
+        answers: list[float | JudgeError] = [
+            JudgeError(f"BLIP takes a question of {most} tokens, not of {len(ids)}")
+            for ids in tokens
+        ]
+        for group in _of_one_length(tokens, most):
             asked_QT = torch.tensor([tokens[index] for index in group])
             seen_QTD = features_BTD[[picture_of[index] for index in group]]
-            found[group] = self._answer_logits(seen_QTD, asked_QT)
-        return [*p_yes(found, self._tokens)]
-
-    def _read(self, question: str) -> list[int]:
-        tokens: list[int] = self._processor.tokenizer(question)["input_ids"]
-        most = self._model.config.text_config.max_position_embeddings
-        if len(tokens) > most:
-            raise EvaluationError(f"BLIP takes {most} tokens, not {len(tokens)}: {question[:80]!r}")
-        return tokens
+            found = p_yes(self._answer_logits(seen_QTD, asked_QT), self._tokens)
+            for index, p in zip(group, found, strict=True):
+                answers[index] = p
+        return answers
 
     def _see(self, pictures: Sequence[Pixels]) -> Tensor:
         inputs = self._processor.image_processor(
@@ -120,11 +119,12 @@ class BlipJudge:
         return logits_QV.float().cpu()
 
 
-def _of_one_length(tokens: Sequence[Sequence[int]]) -> list[list[int]]:
+def _of_one_length(tokens: Sequence[Sequence[int]], most: int) -> list[list[int]]:
     """Return the positions of questions that may go together, at most `CHUNK` of them."""
     groups: dict[int, list[int]] = {}
     for index, question in enumerate(tokens):
-        groups.setdefault(len(question), []).append(index)
+        if len(question) <= most:
+            groups.setdefault(len(question), []).append(index)
     return [group[start : start + CHUNK] for group in groups.values() for start in _starts(group)]
 
 

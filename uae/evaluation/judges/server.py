@@ -3,16 +3,16 @@
 import math
 import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from uae.errors import EvaluationError
-from uae.evaluation.judges.base import ChatRequest, JudgeError
+from uae.evaluation.judges.base import INSTRUCTION, ChatRequest, JudgeError
 from uae.evaluation.pictures import Pixels
 from uae.evaluation.server.chat import ChatModel
 from uae.evaluation.server.client import ServerClient
 from uae.evaluation.server.faults import RequestFailed
 from uae.recipe import ServerJudgeRecipe
 
-INSTRUCTION = "Answer with yes or no."
 _SPACES = " \t\r\n\u2581\u0120\u010a"  # and what tokenizers write for space and line end
 _ANSWER = re.compile(
     r"\W*(yes\b(?!\W{0,3}(?:or\W+)?no\b)|no\b(?!\W{0,3}(?:or\W+)?yes\b))", re.IGNORECASE
@@ -42,8 +42,10 @@ class ServerJudge:
         self.identity = {
             "kind": "server",
             "sha256": "unknown",
-            "server": self._client.host,
+            "server": urlsplit(recipe.server.base_url).hostname or "",  # any port: it may restart
             "model": recipe.model,
+            "instruction": INSTRUCTION,
+            "max_new_tokens": str(recipe.max_new_tokens),
             "yes_no": "log-probabilities" if recipe.log_probs else "words",
         }
 

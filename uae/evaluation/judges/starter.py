@@ -14,13 +14,12 @@ from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
 from uae.errors import EvaluationError, ModelError
-from uae.evaluation.judges.base import JudgeError
+from uae.evaluation.judges.base import INSTRUCTION, JudgeError
 from uae.evaluation.judges.files import check_judge
 from uae.evaluation.pictures import Pixels, to_images
 from uae.models.bundle import bundle_sha, load_transformers, loading
 from uae.models.image_processor import ImageProcessor
 
-INSTRUCTION = "Answer with yes or no."
 IMAGE_TOKEN = "<|image_pad|>"
 
 

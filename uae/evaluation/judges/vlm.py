@@ -6,13 +6,11 @@ from pathlib import Path
 import torch
 
 from uae.evaluation.judges.answers import answer_tokens, first_tokens, p_first_token, p_yes
-from uae.evaluation.judges.base import ChatRequest, JudgeError
+from uae.evaluation.judges.base import INSTRUCTION, ChatRequest, JudgeError
 from uae.evaluation.pictures import Pixels
 from uae.evaluation.vision_language import VisionLanguageModel
 from uae.models.bundle import bundle_sha
 from uae.recipe import VlmJudgeRecipe
-
-INSTRUCTION = "Answer with yes or no."
 
 
 class VlmJudge:

@@ -46,6 +46,7 @@ def judge_pairs(
     out: Path,
     *,
     shard: Shard = WHOLE,
+    retry_failures: bool = False,
     show_progress: bool = True,
 ) -> Result:
     """Have judges compare the captions of two systems.
@@ -58,6 +59,7 @@ def judge_pairs(
         out: Receives results.json, samples.parquet and the pictures; an interrupted comparison is
             gone on with.
         shard: Which batches this process works on.
+        retry_failures: Whether pictures that a judge could not judge are asked about again.
         show_progress: Whether a progress bar is drawn.
 
     Returns:
@@ -74,7 +76,15 @@ def judge_pairs(
         judges = {
             name: load_chat_judge(judge, weights, device) for name, judge in recipe.judges.items()
         }
-        return compare(pairs, recipe, judges, out, shard=shard, show_progress=show_progress)
+        return compare(
+            pairs,
+            recipe,
+            judges,
+            out,
+            shard=shard,
+            retry_failures=retry_failures,
+            show_progress=show_progress,
+        )
 
 
 def compare(
@@ -84,6 +94,7 @@ def compare(
     out: Path,
     *,
     shard: Shard = WHOLE,
+    retry_failures: bool = False,
     show_progress: bool = True,
 ) -> Result:
     """Have loaded judges compare captions; else as `judge_pairs`."""
@@ -108,7 +119,7 @@ def compare(
         },
         "settings": _stamped(recipe),
     }
-    journal = Journal.open(out, decides, shard)
+    journal = Journal.open(out, decides, shard, retry_failures=retry_failures)
     if done := journal.result():
         return done
     check = journal.once("self_test", lambda: _self_test(recipe, judges))
@@ -162,9 +173,7 @@ def _self_test(recipe: PairwiseRecipe, judges: Mapping[str, ChatJudge]) -> dict[
 
 def _stamped(recipe: PairwiseRecipe) -> dict[str, Any]:
     """Return what decides the numbers; paths and addresses are left to the judges' identities."""
-    settings = recipe.model_dump(
-        mode="json", exclude={"name", "num_threads", "min_self_test_accuracy", "judges"}
-    )
+    settings = recipe.model_dump(mode="json", exclude={"name", "judges"})
     judges = {
         name: judge.model_dump(mode="json", exclude={"path", "server"})
         for name, judge in recipe.judges.items()

@@ -4,10 +4,10 @@ The wording is ours: no published one is repeated. Whoever changes it raises `VE
 is part of the judges' identity, so that results by two wordings are never compared.
 """
 
-import json
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from uae.evaluation.judges.base import JudgeError
+from uae.evaluation.judges.json_replies import no_verdict, object_in_reply
 from uae.fingerprints import json_sha256
 
 VERSION = 1
@@ -43,7 +43,6 @@ _CHOICES: dict[Order, dict[str, Choice]] = {
     "ba": {"first": "b", "second": "a", "tie": "tie"},
 }
 _POINTS: dict[Choice, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
-_SHOWN = 200
 
 
 class Verdict(NamedTuple):
@@ -72,9 +71,8 @@ def read_verdict(judge: str, order: Order, reply: str | JudgeError) -> Verdict:
         return Verdict(judge, order, "", None, reply.reason)
     try:
         better = _better(reply)
-    except (ValueError, RecursionError) as error:
-        shown = reply if len(reply) <= _SHOWN else reply[:_SHOWN] + " ..."
-        return Verdict(judge, order, reply, None, f"the reply is no verdict ({error}): {shown!r}")
+    except ValueError as error:
+        return Verdict(judge, order, reply, None, no_verdict(error, reply))
     return Verdict(judge, order, reply, _CHOICES[order][better], "")
 
 
@@ -105,18 +103,7 @@ def first_chosen(verdicts: tuple[Verdict, Verdict]) -> float | None:
 
 
 def _better(reply: str) -> str:
-    start, end = reply.find("{"), reply.rfind("}")
-    if start < 0 or end < start:
-        raise ValueError("no JSON object")
-    row = json.loads(reply[start : end + 1], object_pairs_hook=_unique, strict=False)
-    better = row.get("better")
+    better = object_in_reply(reply).get("better")
     if better not in ("first", "second", "tie"):
         raise ValueError(f"better must be first, second or tie, got {better!r}")
     return str(better)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        raise ValueError(f"a key stands twice: {[key for key, _ in pairs]}")
-    return row

@@ -1,7 +1,7 @@
 """What a system under test is: one small interface for every model, server and folder.
 
-A system reads its weights at the first request and lets go of them on `close()`, so that a judge
-may have the memory afterwards.
+A system reads its weights at the first request, and lets go of them on `close()` when it has
+painted.
 """
 
 from collections.abc import Collection, Sequence

@@ -103,15 +103,28 @@ class BundleSystem:
     def generate(self, requests: Sequence[PictureRequest]) -> list[Pixels | Failure]:
         """Return one picture for each text; each starts from the noise of its own seed.
 
+        A text that is longer than the condition and may not be cut has none.
+
         Raises:
-            ModelError: If a text is longer than the condition and is not to be truncated.
             EvaluationError: If a picture holds NaN or infinity.
         """
-        if not requests:
-            return []
-        (overlong,) = {request.overlong for request in requests}
+        cuts = [self._cut(request) for request in requests]
+        whole = [request for request, cut in zip(requests, cuts, strict=True) if cut is None]
+        pictures = iter(self._paint(whole) if whole else [])
+        return [next(pictures) if cut is None else cut for cut in cuts]
+
+    def _cut(self, request: PictureRequest) -> Failure | None:
+        """Return the failure of a text that does not fit and has to."""
+        encoder = self.model.encoder
+        (ids,) = encoder.token_ids([request.text])
+        room = self.model.condition_tokens - encoder.num_template_tokens
+        if request.overlong == "truncate" or len(ids) <= room:
+            return None
+        return Failure(f"the text is cut: the condition holds {room} of {len(ids)} tokens")
+
+    def _paint(self, requests: Sequence[PictureRequest]) -> list[Pixels]:
         context_BTD = self.model.condition_from_captions(
-            [request.text for request in requests], overlong=overlong
+            [request.text for request in requests], overlong="truncate"
         )
         noises = [
             self.model.draw_noise(1, make_generator(request.seed, "noise")) for request in requests

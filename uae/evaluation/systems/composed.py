@@ -85,9 +85,11 @@ class ComposedSystem:
     def generate(self, requests: Sequence[PictureRequest]) -> list[Pixels | Failure]:
         """Return one picture for each text; it depends on its own text and seed only.
 
+        A text that is cut and may not be has none.
+
         Raises:
             ModelError: If there is no painter, or it cannot be loaded.
-            EvaluationError: If a text is cut and may not be, or a picture is broken.
+            EvaluationError: If it is unknown whether texts are cut, or a picture is broken.
         """
         if self._recipe.painter is None:
             raise ModelError(f"{self._recipe.name!r} has no painter: it only writes")

@@ -18,6 +18,7 @@ from transformers.models.emu3.processing_emu3 import Emu3Processor
 
 from uae.errors import EvaluationError
 from uae.evaluation.pictures import Pixels
+from uae.evaluation.seeding import seeded
 from uae.evaluation.systems.base import Capabilities, CaptionRequest, Failure, PictureRequest
 from uae.evaluation.systems.native import (
     Native,
@@ -27,7 +28,6 @@ from uae.evaluation.systems.native import (
     load_native,
     native_folder,
     sampling,
-    seeded,
     write_caption,
 )
 from uae.fingerprints import folder_sha256, json_sha256
@@ -93,8 +93,10 @@ class Emu3System:
     def generate(self, requests: Sequence[PictureRequest]) -> list[Pixels | Failure]:
         """Return one picture for each text; it depends on its own text and seed only.
 
+        A text that is too long and may not be cut has none.
+
         Raises:
-            EvaluationError: If a text is too long and is not to be cut, or a picture is not finite.
+            EvaluationError: If there is no room for any text, or a picture is not finite.
         """
         return [self._paint(request) for request in requests]
 
@@ -134,7 +136,7 @@ class Emu3System:
         )
 
     @torch.inference_mode()
-    def _paint(self, request: PictureRequest) -> Pixels:
+    def _paint(self, request: PictureRequest) -> Pixels | Failure:
         model, processor = self.generation
         side = self._recipe.image_size // PIXELS_PER_TOKEN
         num_new_tokens = side * (side + 1) + _NUM_CLOSING  # each row ends with a token of its own
@@ -146,6 +148,8 @@ class Emu3System:
             overlong=request.overlong,
             place=request.place,
         )
+        if isinstance(text, Failure):
+            return text
         prompt, negative = self._prompt(text), self._prompt(NEGATIVE_PROMPT)
         length = prompt["input_ids"].shape[1]
         with seeded(derive_seed(request.seed, "picture"), model.device):

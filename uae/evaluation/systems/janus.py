@@ -16,6 +16,7 @@ from transformers.models.janus.modeling_janus import JanusForConditionalGenerati
 from transformers.models.janus.processing_janus import JanusProcessor
 
 from uae.evaluation.pictures import Pixels
+from uae.evaluation.seeding import seeded
 from uae.evaluation.systems.base import Capabilities, CaptionRequest, Failure, PictureRequest
 from uae.evaluation.systems.native import (
     Native,
@@ -26,7 +27,6 @@ from uae.evaluation.systems.native import (
     native_folder,
     refuse_broken_scores,
     sampling,
-    seeded,
     write_caption,
 )
 from uae.fingerprints import folder_sha256
@@ -85,8 +85,10 @@ class JanusSystem:
     def generate(self, requests: Sequence[PictureRequest]) -> list[Pixels | Failure]:
         """Return one picture for each text; it depends on its own text and seed only.
 
+        A text that is too long and may not be cut has none.
+
         Raises:
-            EvaluationError: If a text is too long and is not to be cut, or a picture is not finite.
+            EvaluationError: If there is no room for any text, or a picture is not finite.
         """
         return [self._paint(request) for request in requests]
 
@@ -112,7 +114,7 @@ class JanusSystem:
         )
 
     @torch.inference_mode()
-    def _paint(self, request: PictureRequest) -> Pixels:
+    def _paint(self, request: PictureRequest) -> Pixels | Failure:
         model, processor = self.native
         text = fit_text(
             request.text,
@@ -122,6 +124,8 @@ class JanusSystem:
             overlong=request.overlong,
             place=request.place,
         )
+        if isinstance(text, Failure):
+            return text
         with seeded(derive_seed(request.seed, "picture"), model.device):
             tokens = model.generate(
                 **self._prompt(text).to(model.device),

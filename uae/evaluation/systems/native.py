@@ -5,8 +5,7 @@ the last bits of the scores, and one changed bit is enough to draw another token
 picture would then depend on what was asked for beside it, and on how the work was sharded.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 from transformers.generation.utils import GenerationMixin
 
 from uae.errors import EvaluationError, ModelError
-from uae.evaluation.systems.base import Overlong
+from uae.evaluation.seeding import seeded
+from uae.evaluation.systems.base import Failure, Overlong
 from uae.models.bundle import check_loading_info, loading, read_json
 from uae.recipe import CaptioningRecipe
 
@@ -96,18 +96,6 @@ def refuse_broken_scores(head: nn.Module, folder: Path) -> None:
     head.register_forward_hook(check)
 
 
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators, from which transformers draws tokens, and restore them after."""
-    gpus = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it seeds every GPU
-        for gpu in gpus:
-            with torch.cuda.device(gpu):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
 def sampling(temperature: float) -> dict[str, Any]:
     """Return transformers' settings: greedy at 0, else the tempered distribution, not cut off.
 
@@ -185,32 +173,34 @@ def fit_text(
     *,
     overlong: Overlong,
     place: str,
-) -> str:
+) -> str | Failure:
     """Return a text, cut at its end if need be, whose whole prompt leaves room for the picture.
+
+    One that is too long and may not be cut is a failure.
 
     Args:
         text: What is to be painted.
         tokenizer: The model's.
         num_tokens: Length of the whole prompt around a text.
         room: The most tokens that the prompt may have.
-        overlong: Whether a text that is too long is an error.
+        overlong: Whether a text that is too long may be cut.
         place: Of the request, for messages.
 
     Raises:
-        EvaluationError: If it does not fit and is not to be cut, or not even an empty text fits.
+        EvaluationError: If not even an empty text fits.
     """
     excess = num_tokens(text) - room
     if excess <= 0:
         return text
-    if overlong == "error":
-        raise EvaluationError(
-            f"{place}: the text is {excess} tokens longer than the {room} that the model has room "
-            f"for beside a picture: {text[:80]!r}"
-        )
+    if num_tokens("") > room:
+        raise EvaluationError(f"{place}: the model has no room for a text beside a picture")
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if overlong == "error":
+        fitting = max(len(tokens) - excess, 0)
+        return Failure(
+            f"the text is cut: {fitting} of {len(tokens)} tokens have room beside a picture"
+        )
     while excess > 0:
-        if not tokens:
-            raise EvaluationError(f"{place}: the model has no room for a text beside a picture")
         tokens = tokens[: max(len(tokens) - excess, 0)]
         text = tokenizer.decode(tokens).rstrip("\ufffd")  # a character cut in half
         excess = num_tokens(text) - room

@@ -13,8 +13,9 @@ from transformers.utils.logging import disable_progress_bar as disable_transform
 
 from uae.errors import EvaluationError, ModelError
 from uae.evaluation.pictures import Pixels, to_pixels
+from uae.evaluation.seeding import seeded
 from uae.evaluation.systems.base import Failure, PictureRequest
-from uae.evaluation.systems.truncation import TruncationWatch
+from uae.evaluation.systems.truncation import Cut, TruncationWatch
 from uae.models.bundle import loading, read_json
 from uae.recipe import ComposedSystemRecipe
 from uae.seeds import derive_seed
@@ -68,11 +69,11 @@ class Painter:
         return cls(pipeline.to(device), recipe)
 
     def paint(self, requests: Sequence[PictureRequest]) -> list[Pixels | Failure]:
-        """Return one picture for each text, or what the safety checker says.
+        """Return one picture for each text; none if it is cut and may not be, or is refused.
 
         Raises:
-            EvaluationError: If a text is cut and may not be, or a picture is not of the size that
-                was asked for, or holds NaN.
+            EvaluationError: If it is unknown whether texts are cut, or a picture is not of the size
+                that was asked for, or holds NaN.
         """
         return [self._paint(request) for request in requests]
 
@@ -80,31 +81,25 @@ class Painter:
     def _paint(self, request: PictureRequest) -> Pixels | Failure:
         generator = torch.Generator().manual_seed(derive_seed(request.seed, "noise"))
         self._watch.begin()
-        device = self._pipeline.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            # For schedulers that draw noise on their way without the generator.
-            torch.manual_seed(derive_seed(request.seed, "steps"))
+        # Seeded for schedulers that draw noise on their way without the generator.
+        with seeded(derive_seed(request.seed, "steps"), self._pipeline.device):
             try:
                 output = self._pipeline(prompt=request.text, generator=generator, **self._arguments)
             except ValueError as error:
                 raise EvaluationError(f"{self.name} refuses {request.text!r}: {error}") from error
-        if request.overlong == "error":
-            self._check_read(request.text)
+        if request.overlong == "error" and (cut := self._cut()) is not None:
+            return Failure(f"the text is cut: {cut.read} of {cut.whole} tokens are read")
         if any(any(getattr(output, flag, None) or ()) for flag in _FLAGS):
             return Failure("refused by the pipeline's safety checker")
         return self._pixels(output.images)
 
-    def _check_read(self, text: str) -> None:
+    def _cut(self) -> Cut | None:
         if not self._watch.saw_anything:
             raise EvaluationError(
                 f"{self.name} reads texts without a tokenizer of transformers: whether it cuts "
                 "long ones is unknown"
             )
-        if self._watch.cut:
-            raise EvaluationError(
-                f"{self.name} does not read a text of {len(text)} characters to its end: "
-                f"{text[:80]!r}...; shorten it, or evaluate a model that takes longer ones"
-            )
+        return self._watch.cut
 
     def _pixels(self, images: Any) -> Pixels:
         side = self._recipe.image_size

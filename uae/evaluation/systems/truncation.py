@@ -6,9 +6,16 @@ instructions before the text and their own maximum lengths are then all accounte
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+
+class Cut(NamedTuple):
+    """How many of a text's tokens were read; special tokens and a template's count as well."""
+
+    read: int
+    whole: int
 
 
 class TruncationWatch:
@@ -18,7 +25,7 @@ class TruncationWatch:
         limit = inspect.signature(type(pipeline).__call__).parameters.get("max_sequence_length")
         self._limit = limit.default if limit else None
         self._prefix = getattr(pipeline, "prompt_template_encode_start_idx", None)
-        self._cut: dict[str, bool] = {}  # of the tokenizers that were called
+        self._seen: dict[str, Cut | None] = {}  # of the tokenizers that were called
         for name, component in pipeline.components.items():
             tokenizer = getattr(component, "tokenizer", component)  # a processor holds one
             if isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -26,21 +33,24 @@ class TruncationWatch:
 
     def begin(self) -> None:
         """Forget what was seen."""
-        self._cut.clear()
+        self._seen.clear()
 
     @property
     def saw_anything(self) -> bool:
         """Whether a tokenizer was called since `begin`."""
-        return bool(self._cut)
+        return bool(self._seen)
 
     @property
-    def cut(self) -> bool:
-        """Whether every tokenizer that was called lost the end of a text.
+    def cut(self) -> Cut | None:
+        """How much of a text was read, if every tokenizer that was called lost its end.
 
-        Where one encoder reads the whole text it is not lost: SD3 and FLUX give CLIP the first 77
-        tokens of what T5 reads to the end.
+        Of several the one that read most. Where one encoder reads the whole text it is not lost:
+        SD3 and FLUX give CLIP the first 77 tokens of what T5 reads to the end.
         """
-        return bool(self._cut) and all(self._cut.values())
+        cuts = [cut for cut in self._seen.values() if cut is not None]
+        if not cuts or len(cuts) < len(self._seen):
+            return None
+        return max(cuts, key=lambda cut: cut.read / cut.whole)
 
     def _watch(self, name: str, tokenizer: PreTrainedTokenizerBase) -> None:
         kind: Any = type(tokenizer)
@@ -59,11 +69,13 @@ class TruncationWatch:
         tokenizer.__class__ = Watched  # this tokenizer alone; it stays one of its own class
 
     def _note(self, name: str, read: Sequence[int], whole: Sequence[int]) -> None:
-        cut = any(kept < there for kept, there in zip(read, whole, strict=True))
+        cuts = [Cut(*pair) for pair in zip(read, whole, strict=True) if pair[0] < pair[1]]
         if isinstance(self._prefix, int) and isinstance(self._limit, int):
             # Qwen-Image cuts what its encoder has read, behind the template's first tokens.
-            cut |= max(whole) - self._prefix > self._limit
-        self._cut[name] = self._cut.get(name, False) or cut
+            behind = max(whole) - self._prefix
+            cuts += [Cut(self._limit, behind)] if behind > self._limit else []
+        before = self._seen.get(name)
+        self._seen[name] = min([*cuts, *([before] if before else [])], default=None)
 
 
 def _lengths(ids: Any) -> list[int]:

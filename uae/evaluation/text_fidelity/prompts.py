@@ -5,12 +5,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from uae.data.facts import SceneFacts
-from uae.data.sample import BadRow, parse_json
 from uae.data.starter.attributes import quoted_texts
 from uae.data.starter.captions import complete_caption
 from uae.errors import EvaluationError
 from uae.evaluation.benchmark_scenes import load_benchmark_scenes, scene_picture
 from uae.evaluation.context import Context
+from uae.evaluation.json_lines import read_json_lines
 from uae.evaluation.pictures import Pixels
 from uae.evaluation.prompt_files import PromptText, read_prompt_file
 from uae.evaluation.results import PromptSet
@@ -62,25 +62,19 @@ def read_prompts(content: PromptText) -> list[TextPrompt]:
     """Read JSON lines; empty ones are skipped.
 
     Raises:
-        EvaluationError: Naming every wrong line.
+        EvaluationError: Naming the wrong lines, and those whose text stands in an earlier line.
     """
-    prompts: list[TextPrompt] = []
-    faults = []
-    for number, line in enumerate(content.text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            prompts.append(_of_row(f"{len(prompts):05d}", parse_json(line.encode(), f"{number}")))
-        except (BadRow, ValueError) as error:
-            faults.append(f"line {number}: {error}")
-    if faults:
-        raise EvaluationError(
-            f"{content.source} has {len(faults)} wrong lines: {'; '.join(faults[:20])}"
-        )
-    return prompts
+    prompts = read_json_lines(
+        content.text,
+        _of_row,
+        source=content.source,
+        what="a prompt with a quoted text",
+        same=lambda prompt: prompt.text,
+    )
+    return [prompt._replace(prompt_id=f"{n:05d}") for n, prompt in enumerate(prompts)]
 
 
-def _of_row(prompt_id: str, row: dict[str, Any]) -> TextPrompt:
+def _of_row(row: dict[str, Any]) -> TextPrompt:
     text = row.get("prompt")
     if not isinstance(text, str):
         raise ValueError(f"has no text under 'prompt': {row!r:.200}")
@@ -88,7 +82,7 @@ def _of_row(prompt_id: str, row: dict[str, Any]) -> TextPrompt:
     if not asked or not all(fold_words([quoted]) for quoted in asked):
         raise ValueError(f"every prompt needs words in double quotes: {text!r:.200}")
     known = partial(render, asked) if can_render(asked) else None
-    return TextPrompt(prompt_id, text, asked, known, row)
+    return TextPrompt("", text, asked, known, row)
 
 
 def _of_scene(image_id: str, facts: SceneFacts) -> TextPrompt:

@@ -99,7 +99,7 @@ def evaluate(
     paints = _check_system(system, units)
     stamps = _stamps(settings, context, system, paints)
     decides = stamps | {"prompts": prompt_set.model_dump(exclude={"source"})}
-    journal = Journal.open(out, decides, context.shard)
+    journal = Journal.open(out, decides, context.shard, retry_failures=context.retry_failures)
     if done := journal.result():
         return done
     reader = load_reader(settings.upscale_to) if paints else None
@@ -155,9 +155,7 @@ def _stamps(
         "settings": {
             "num_prompts": settings.num_prompts,
             "upscale_to": settings.upscale_to,
-            "seed": context.seed,
-            "batch_size": context.judging.batch_size,
-            "bootstrap_resamples": context.judging.bootstrap_resamples,
+            **context.deciding,
         },
     }
 

@@ -25,6 +25,7 @@ from uae.recipe import UnifiedBenchRecipe
 from uae.store.s3 import Store, parse_uri
 
 HELDOUT = "heldout"
+PICTURES = "pictures"  # name of any set that is no data set's: a folder may be called anything
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -65,13 +66,17 @@ def load_originals(
         StoreError: If the store refuses.
     """
     if settings.pictures == HELDOUT:
-        name, found = HELDOUT, _heldout(context.data, settings.num_samples)
+        name, source = HELDOUT, HELDOUT
+        found = _heldout(context.data, settings.num_samples)
     elif settings.pictures.startswith("s3://"):
-        name, found = _bucket(settings.pictures, context.endpoint, settings.num_samples)
+        name, source = PICTURES, settings.pictures
+        found = _bucket(settings.pictures, context.endpoint, settings.num_samples)
     else:
-        name, found = _folder(Path(settings.pictures), settings.num_samples)
+        folder = Path(settings.pictures)
+        name, source = PICTURES, folder.resolve().name  # not where it is on this machine
+        found = _folder(folder, settings.num_samples)
     content = json_sha256([[original.image_id, original.sha256] for original in found])
-    return found, PromptSet(name=name, source=settings.pictures, sha256=content, count=len(found))
+    return found, PromptSet(name=name, source=source, sha256=content, count=len(found))
 
 
 def _heldout(data: Path, count: int) -> list[Original]:
@@ -87,16 +92,15 @@ def _heldout(data: Path, count: int) -> list[Original]:
     return [_original(s.image_id, s.read_bytes, s.facts) for s in samples[:count]]
 
 
-def _folder(folder: Path, count: int) -> tuple[str, list[Original]]:
+def _folder(folder: Path, count: int) -> list[Original]:
     if not folder.is_dir():
         raise EvaluationError(f"unified_bench.pictures: no folder {folder}")
     names = (path.name for path in folder.iterdir() if path.is_file())
     chosen = _pictures(names, str(folder))[:count]
-    name = folder.resolve().name
-    return name, [_original(PurePosixPath(n).stem, (folder / n).read_bytes) for n in chosen]
+    return [_original(PurePosixPath(n).stem, (folder / n).read_bytes) for n in chosen]
 
 
-def _bucket(uri: str, endpoint: str | None, count: int) -> tuple[str, list[Original]]:
+def _bucket(uri: str, endpoint: str | None, count: int) -> list[Original]:
     if endpoint is None:
         raise EvaluationError(f"{uri}: give the store's endpoint")
     bucket, prefix = parse_uri(uri)
@@ -105,8 +109,7 @@ def _bucket(uri: str, endpoint: str | None, count: int) -> tuple[str, list[Origi
     names = (key.removeprefix(start) for key in store.list(start))
     chosen = _pictures((name for name in names if "/" not in name), uri)[:count]
     reads = ((n, partial(store.get_bytes, f"{start}{n}")) for n in chosen)
-    name = PurePosixPath(prefix).name or bucket
-    return name, [_original(PurePosixPath(n).stem, read) for n, read in reads]
+    return [_original(PurePosixPath(n).stem, read) for n, read in reads]
 
 
 def _pictures(names: Iterable[str], where: str) -> list[str]:

@@ -29,6 +29,7 @@ from uae.evaluation.unified_bench.summary import (
     overall_points,
     slot_columns,
 )
+from uae.fingerprints import json_sha256
 from uae.recipe import UnifiedBenchRecipe
 from uae.recipe.base import scorer_name
 from uae.seeds import derive_seed
@@ -81,8 +82,12 @@ def run(settings: UnifiedBenchRecipe, context: Context, system: System, out: Pat
     places = [trip.place for trip in trips]
     require(system, BENCHMARK, captions=True, pictures=True, places=places)
     stamps = _stamps(settings, context, system)
-    decides = stamps | {"prompts": prompts.model_dump(exclude={"source"})}
-    journal = Journal.open(out, decides, context.shard)
+    facts = [o.facts.to_json() if o.facts else None for o in originals]  # captions' measure
+    decides = stamps | {
+        "prompts": prompts.model_dump(exclude={"source"}),
+        "facts": json_sha256(facts),
+    }
+    journal = Journal.open(out, decides, context.shard, retry_failures=context.retry_failures)
     if done := journal.result():
         return done
     scorers = {
@@ -123,9 +128,7 @@ def _stamps(settings: UnifiedBenchRecipe, context: Context, system: System) -> d
         "settings": {
             "num_samples": settings.num_samples,
             "slots": {slot: scorer_name(name) for slot, name in slots.items()},
-            "seed": context.seed,
-            "batch_size": context.judging.batch_size,
-            "bootstrap_resamples": context.judging.bootstrap_resamples,
+            **context.deciding,
         },
     }
 

@@ -100,7 +100,9 @@ class SlotScorer:
 
 
 def scorer_identity(name: str, weights_root: Path) -> dict[str, str]:
-    """Return what a slot's scorer is, by its files alone: kind, sha256 and name.
+    """Return what a slot's scorer is, by its files alone: kind and sha256.
+
+    Not by its name: the same weights in another folder are the same judge.
 
     Raises:
         ModelError: If it does not exist.
@@ -114,7 +116,7 @@ def scorer_identity(name: str, weights_root: Path) -> dict[str, str]:
         kind, sha256 = _model_type(folder), bundle_sha(folder)
     else:
         kind, sha256 = "open_clip", bundle_sha(folder)
-    return {"scorer": scorer_name(name), "kind": kind, "sha256": sha256}
+    return {"kind": kind, "sha256": sha256}
 
 
 def load_scorer_slot(
@@ -136,7 +138,7 @@ def load_scorer_slot(
         )
     load = _load_transformers if is_transformers(folder) else _load_open_clip
     prepare, encode = load(folder, device)
-    return SlotScorer(identity["scorer"], encode, identity, prepare=prepare)
+    return SlotScorer(scorer_name(name), encode, identity, prepare=prepare)
 
 
 def _load_open_clip(folder: Path, device: torch.device | str) -> tuple[Prepare, Encode]:

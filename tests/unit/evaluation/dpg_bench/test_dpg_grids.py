@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from uae.errors import EvaluationError
-from uae.evaluation.dpg_bench.grids import item_seed, paint_grids, places, read_grids
+from uae.evaluation.dpg_bench.grids import (
+    check_grids,
+    item_seed,
+    paint_grids,
+    picture_size,
+    places,
+    read_grids,
+)
 from uae.evaluation.dpg_bench.rules import Item
 from uae.evaluation.pictures import cut_grid, make_grid, read_png, write_png
 from uae.evaluation.systems.base import Failure
@@ -73,6 +81,26 @@ def test_pictures_of_several_sizes_make_no_grid_and_the_sizes_are_named(tmp_path
     rows = paint_grids(Numbering(tall=(2,)), ITEMS, 0, tmp_path)
     assert rows[0]["state"] == "missing"
     assert rows[0]["reason"] == "pictures of 6 x 4, 6 x 4, 6 x 6, 6 x 4 pixels make no grid"
+
+
+def test_grids_of_several_sizes_are_refused_and_both_named(tmp_path):
+    paint_grids(Numbering(failing=(5,)), ITEMS, 0, tmp_path)
+    check_grids(ITEMS, tmp_path)  # the second is missing
+    paint_grids(Numbering(tall=(0, 1, 2, 3)), [ITEMS[1]], 0, tmp_path)
+    says = r"in images/a\.png they have 6 x 4 pixels, in images/b\.png 6 x 6"
+    with pytest.raises(EvaluationError, match=says):
+        check_grids(ITEMS, tmp_path)
+
+
+def test_a_turned_photograph_has_the_size_in_which_it_is_shown(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (6, 4)).save(tmp_path / "turned.jpg", exif=exif)
+    assert picture_size(tmp_path / "turned.jpg") == (4, 6)
+    Image.new("RGB", (6, 4)).save(tmp_path / "plain.jpg")
+    assert picture_size(tmp_path / "plain.jpg") == (6, 4)
+    with pytest.raises(EvaluationError, match=r"cannot read the image .*none\.png"):
+        picture_size(tmp_path / "none.png")
 
 
 def test_a_grid_of_odd_size_is_the_items_fault_a_lost_one_an_error(tmp_path):

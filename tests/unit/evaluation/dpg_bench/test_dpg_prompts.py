@@ -9,6 +9,7 @@ from uae.errors import EvaluationError
 from uae.evaluation.claims import false_claims, true_claims
 from uae.evaluation.dpg_bench.prompts import (
     COLUMNS,
+    first_items,
     items_of,
     read_rows,
     rows_sha256,
@@ -110,6 +111,11 @@ def test_blank_lines_between_rows_are_none():
         (line("i", 1, question=" "), r"dpg.csv:2: \['question_natural_language'\] must not be"),
         (line("../i", 1), r"dpg.csv:2: item_id '\.\./i' cannot be the name of a picture"),
         (line("a/i", 1), "cannot be the name of a picture"),
+        (line("a\\i", 1), "cannot be the name of a picture"),
+        (line('"a\ni"', 1), "cannot be the name of a picture"),
+        (line("a\ti", 1), "cannot be the name of a picture"),
+        (line("i" * 201, 1), "cannot be the name of a picture"),
+        (line("\u00e9" * 101, 1), "cannot be the name of a picture"),
         ("i,t,,1,0", "dpg.csv:2: the row has not as many cells"),
         (line("i", 1) + ",more", "dpg.csv:2: the row has not as many cells"),
         ('i,"t"x,,1,0,e,w,e (c),A?', "dpg.csv: not CSV after line 1"),
@@ -119,6 +125,24 @@ def test_blank_lines_between_rows_are_none():
 def test_bad_rows_are_refused_by_line(row, named):
     with pytest.raises(EvaluationError, match=named):
         rows_of(row)
+
+
+def test_a_long_name_and_spaces_in_it_are_possible():
+    assert [row.item_id for row in rows_of(line("i" * 200, 1), line("a b", 1))][1] == "a b"
+
+
+def test_items_that_differ_only_by_case_are_named():
+    with pytest.raises(EvaluationError, match="items 'Item' and 'iTem' differ only by case"):
+        rows_of(line("Item", 1), line("other", 1), line("iTem", 1))
+
+
+def test_the_first_items_are_taken_and_too_few_refused():
+    items = items_of(rows_of(line("i", 1), line("j", 1)), "fixed", source="dpg.csv")
+    assert first_items(items, None, source="dpg.csv") == items
+    assert first_items(items, 1, source="dpg.csv") == items[:1]
+    assert first_items(items, 2, source="dpg.csv") == items
+    with pytest.raises(EvaluationError, match=r"num_prompts is 3, but dpg\.csv holds 2 prompts"):
+        first_items(items, 3, source="dpg.csv")
 
 
 def test_missing_and_repeated_columns_no_rows_and_too_few_scenes_are_named():
@@ -138,6 +162,11 @@ def test_missing_and_repeated_columns_no_rows_and_too_few_scenes_are_named():
         ([line("i", 1, "7")], r"item 'i' depends on questions that do not exist: \[7\]"),
         ([line("i", 1, "1")], r"item 'i' has a cyclic dependency among \[1\]"),
         ([line("i", 1, "2"), line("i", 2, "1")], r"cyclic dependency among \[1, 2\]"),
+        (
+            [line("i", 0), line("i", 1)],
+            r"'i' has the proposition_id \[0\]: give numbers from 1",
+        ),
+        ([line("i", -2)], r"item 'i' has the proposition_id \[-2\]"),
         ([line("i", 1), line("i", 1)], r"item 'i' repeats the proposition_id \[1\]"),
         ([line("i", 1), line("j", 1), line("i", 2)], "item 'i' appears twice"),
         ([line("i", 1), line("i", 2, text="u")], "item 'i' has several texts"),

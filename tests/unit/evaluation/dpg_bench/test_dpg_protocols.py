@@ -110,7 +110,7 @@ def test_the_same_example_by_the_official_protocol(official_file):
         "entity": 1 / 2,
         "relation": 1.0,
     }
-    assert result.states == {"scored": 2, "wrong": 0, "judge_error": 1, "missing": 0}
+    assert result.states == {"scored": 2, "wrong": 0, "judge_error": 0, "missing": 0, "dropped": 1}
     assert result.prompts.sha256 == official_file("fixed")[0].prompts.sha256
 
 
@@ -125,7 +125,7 @@ def test_the_official_protocol_takes_a_file_that_the_fixed_one_refuses(official_
     with pytest.raises(EvaluationError, match=r"item 'b' depends on questions .*\[7\]"):
         official_file("fixed", lines=odd)
     _, samples = official_file("official", lines=odd)
-    assert [sample.state for sample in samples] == ["judge_error", "judge_error", "scored"]
+    assert [sample.state for sample in samples] == ["dropped", "dropped", "scored"]
     assert samples[1].reason == "dropped: the published script fails, as there is no question 7"
 
 
@@ -141,4 +141,4 @@ def test_failures_are_dropped_officially_and_bounded_else(official_file):
     official, samples = official_file("official", failing=["b"])
     assert fixed.bounds == pytest.approx(((7 / 8 + 0 + 1 / 2) / 3, (7 / 8 + 1 + 1 / 2) / 3))
     assert official.score == 1 / 2
-    assert [sample.state for sample in samples] == ["judge_error", "missing", "scored"]
+    assert [sample.state for sample in samples] == ["dropped", "missing", "scored"]

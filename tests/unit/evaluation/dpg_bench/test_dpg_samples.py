@@ -6,7 +6,6 @@ from uae.evaluation.dpg_bench.samples import (
     category_parts,
     judged_sample,
     missing_sample,
-    pooled_part,
 )
 from uae.evaluation.judges.base import JudgeError
 
@@ -105,14 +104,6 @@ def test_the_order_of_crops_matters_to_official_categories_only():
     assert forward[0].score == pytest.approx(backward[0].score)
     assert category_parts(forward, "fixed", 10, 0) == category_parts(backward, "fixed", 10, 0)
     assert category_parts(forward, "official", 10, 0) != category_parts(backward, "official", 10, 0)
-
-
-def test_a_pooled_score_counts_questions_and_draws_items():
-    part = pooled_part([[True, True, True], [False]], resamples=200, seed=0)
-    assert (part.score, part.num_samples) == (3 / 4, 2)
-    assert part.interval == (0.0, 1.0)  # both draws of one item are among 200
-    sure = pooled_part([[True, False]] * 5, resamples=20, seed=0)
-    assert sure.interval == (0.5, 0.5)
 
 
 def test_no_judged_item_has_no_category():

@@ -9,6 +9,7 @@ from uae.data.geneval import Include, Prompt
 from uae.errors import EvaluationError
 from uae.evaluation.geneval.images import (
     check_metadata,
+    given_pictures,
     metadata_path,
     picture_place,
     picture_seed,
@@ -80,11 +81,11 @@ def test_pictures_of_other_prompts_are_refused(folder, change, named):
 
 
 def test_every_fault_is_named_and_many_are_counted(folder):
-    metadata_path(folder, 0).unlink()
+    write_metadata(folder, 0, PROMPTS[1])
     write_metadata(folder, 2, PROMPTS[0])
     with pytest.raises(EvaluationError) as error:
         check_metadata(folder, PROMPTS, TEXTS)
-    assert "missing 00000/metadata.jsonl" in str(error.value)
+    assert "00000/metadata.jsonl is another prompt than 'a cat'" in str(error.value)
     assert "00002/metadata.jsonl is another prompt than 'a red dog'" in str(error.value)
     many = [Prompt("colors", str(n), (Include("dog", 1, "red"),)) for n in range(25)]
     for number in range(25):
@@ -93,7 +94,61 @@ def test_every_fault_is_named_and_many_are_counted(folder):
         check_metadata(folder, many, [prompt.text for prompt in many])
 
 
-@pytest.mark.parametrize("content", ["{broken", "[]", ""])
+def test_a_prompt_without_a_row_is_taken_at_its_number_and_others_do_not_count(folder):
+    metadata_path(folder, 0).unlink()
+    write_metadata(folder, 7, PROMPTS[0])  # beyond what is asked
+    (folder / "notes").mkdir()
+    (folder / "notes" / "metadata.jsonl").write_text("{broken")
+    check_metadata(folder, PROMPTS, TEXTS)
+
+
+def test_a_row_is_found_under_a_number_of_any_length_and_may_exclude_nothing(folder):
+    (folder / "00000").rename(folder / "0")
+    row = PROMPTS[0].to_json() | {"exclude": []}
+    (folder / "0" / "metadata.jsonl").write_text(json.dumps(row))
+    check_metadata(folder, PROMPTS, TEXTS)
+    (folder / "0" / "metadata.jsonl").write_text(json.dumps(row | {"tag": "colors"}))
+    with pytest.raises(EvaluationError, match=r"0/metadata\.jsonl is another prompt"):
+        check_metadata(folder, PROMPTS, TEXTS)
+
+
+def put(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def test_given_pictures_are_numbered_in_the_order_of_their_own_numbers(tmp_path):
+    put(tmp_path, "00000/grid.png", "00000/samples/00000.png", "00000/samples/00001.PNG")
+    put(tmp_path, "1/samples/10.png", "1/samples/9.jpeg", "1/samples/1.webp")
+    put(tmp_path, "1/samples/grid.png", "1/samples/2.txt", "1/3.png", "other/samples/0.png")
+    assert given_pictures(tmp_path) == {
+        "geneval/00000/samples/0000.png": tmp_path / "00000/samples/00000.png",
+        "geneval/00000/samples/0001.png": tmp_path / "00000/samples/00001.PNG",
+        "geneval/00001/samples/0000.png": tmp_path / "1/samples/1.webp",
+        "geneval/00001/samples/0001.png": tmp_path / "1/samples/9.jpeg",
+        "geneval/00001/samples/0002.png": tmp_path / "1/samples/10.png",
+    }
+    assert given_pictures(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("0/samples/0.png", "0/samples/00000.png"),
+        ("0/samples/0.png", "0/samples/0.jpg"),
+        ("0/samples/0.png", "00000/samples/1.png"),
+    ],
+)
+def test_two_of_one_number_are_refused(tmp_path, names):
+    put(tmp_path, *names)
+    with pytest.raises(EvaluationError, match="have the same number: keep one of them"):
+        given_pictures(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["{broken", "[]", "", '{"tag": "colors", "tag": "colors"}', "{}\n{}"]
+)
 def test_a_broken_row_is_named(folder, content):
     metadata_path(folder, 1).write_text(content)
     with pytest.raises(EvaluationError, match=r"00001/metadata.jsonl is no row of JSON"):

@@ -74,7 +74,7 @@ def test_windows_line_ends_and_a_byte_order_mark_are_accepted(context, tmp_path)
     assert read[0].prompts == read[1].prompts
     assert read[0].described.sha256 == read[1].described.sha256
     assert read[0].described.name == "geneval"
-    assert read[0].described.source == str(tmp_path / "plain.jsonl")
+    assert read[0].described.source == "plain.jsonl"
     assert read[0].texts == tuple(row["prompt"] for row in OFFICIAL_ROWS)
 
 
@@ -101,6 +101,8 @@ def test_windows_line_ends_and_a_byte_order_mark_are_accepted(context, tmp_path)
             "unknown position target 0",
         ),
         ({"include": [{"class": "bench", "count": 1, "position": ["above"]}]}, "ValueError"),
+        ({"include": [{"class": "bench", "count": 1, "position": None}]}, "TypeError"),
+        ({"include": [{"class": "bench", "count": 1, "color": None}]}, "unknown color None"),
         ({"include": []}, "include is empty"),
         ({"excluded": []}, r"unknown keys \['excluded'\]"),
         ({"include": None}, "TypeError"),
@@ -112,6 +114,67 @@ def test_a_bad_row_is_named_by_line(change, named):
     rows = [OFFICIAL_ROWS[1], OFFICIAL_ROWS[0] | change]
     with pytest.raises(EvaluationError, match=rf"p\.jsonl:2: not a GenEval prompt: .*{named}"):
         parse_prompts(file_of(rows), OFFICIAL)
+
+
+@pytest.mark.parametrize(
+    ("position", "named"),
+    [
+        ([None, 0], "unknown relation None"),
+        (["left of", 0.0], "unknown position target 0.0"),
+        (["left of", False], "unknown position target False"),
+        (["left of", None], "unknown position target None"),
+        (["left of", -1], "unknown position target -1; known: the 1 entries before it"),
+        (["left of", 1], "unknown position target 1"),
+    ],
+)
+def test_a_position_is_a_relation_and_an_earlier_entry(position, named):
+    cow, dog = OFFICIAL_ROWS[2]["include"]
+    row = OFFICIAL_ROWS[2] | {"include": [cow, dog | {"position": position}]}
+    with pytest.raises(EvaluationError, match=rf"p\.jsonl:1: .*{named}"):
+        parse_prompts(file_of([row]), OFFICIAL)
+
+
+CAT, RED_CAT = {"class": "cat", "count": 1}, {"class": "cat", "count": 1, "color": "red"}
+DOG, RED_DOG = {"class": "dog", "count": 1}, {"class": "dog", "count": 1, "color": "red"}
+LEFT_DOG = DOG | {"position": ["left of", 0]}
+
+
+@pytest.mark.parametrize(
+    ("tag", "right", "wrong", "named"),
+    [
+        ("two_object", [CAT, DOG], [CAT], "two_object includes 2 objects, got 1"),
+        ("colors", [RED_CAT], [CAT], "colors names the color of each object"),
+        ("color_attr", [RED_CAT, RED_DOG], [RED_CAT], "color_attr includes 2 objects, got 1"),
+        ("color_attr", [RED_CAT, RED_DOG], [RED_CAT, DOG], "color_attr names the color of each"),
+        ("position", [CAT, LEFT_DOG], [CAT, DOG], "position names the position of its last"),
+        ("position", [CAT, LEFT_DOG], [CAT], "position includes 2 objects, got 1"),
+    ],
+)
+def test_a_row_asks_for_what_its_tag_says(tag, right, wrong, named):
+    row = {"tag": tag, "prompt": "a text"}
+    assert len(parse_prompts(file_of([row | {"include": right}]), OFFICIAL)) == 1
+    with pytest.raises(EvaluationError, match=named):
+        parse_prompts(file_of([row | {"include": wrong}]), OFFICIAL)
+
+
+@pytest.mark.parametrize(
+    ("exclude", "named"),
+    [
+        ([], "counting excludes more of 'clock'"),
+        ([{"class": "cat", "count": 4}], "counting excludes more of 'clock'"),
+        ([{"class": "clock", "count": 3}], "3 of 'clock' are included, 3 excluded: no picture"),
+        ([{"class": "clock", "count": count} for count in (2, 4)], "3 of .* included, 2 excluded"),
+    ],
+)
+def test_counting_has_a_limit_above_its_number(exclude, named):
+    with pytest.raises(EvaluationError, match=named):
+        parse_prompts(file_of([OFFICIAL_ROWS[1] | {"exclude": exclude}]), OFFICIAL)
+
+
+def test_a_key_that_stands_twice_is_refused():
+    line = json.dumps(OFFICIAL_ROWS[0]).replace('"count": 1', '"count": 2, "count": 1')
+    with pytest.raises(EvaluationError, match=r"p:1: .*keys stand twice: count"):
+        parse_prompts(PromptText(line, "p", ""), OFFICIAL)
 
 
 def test_repeated_and_broken_rows_are_named_by_line():
@@ -173,6 +236,7 @@ def test_rewritten_texts_are_painted_and_the_rules_remain(context, tmp_path, tex
         ('{"prompt": "a"}\n{"text": "b"}\n{"prompt": "c"}', ":2: no text"),
         ('{"prompt": "a"}\n{"prompt": 2}\n{"prompt": "c"}', ":2: no text"),
         ('{"prompt": "a"}\nb\n{"prompt": "c"}', ":2: no text"),
+        ('{"prompt": "a"}\n{"prompt": "b", "prompt": "d"}\n{"prompt": "c"}', "keys stand twice"),
         (
             rows_text(OFFICIAL_ROWS[::-1]),
             ":1: .*tag is another prompt.*'position'",

@@ -11,7 +11,7 @@ from uae.data.starter.vocabulary import STARTER_WEIGHTS
 from uae.errors import ModelError
 from uae.evaluation.benchmark_scenes import scene_picture
 from uae.evaluation.geneval.detector_loading import load_detector
-from uae.evaluation.geneval.segmentation import SegformerDetector, probabilities, regions
+from uae.evaluation.geneval.segmentation import SegformerDetector, regions
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,14 @@ def drawn(boxes):
     return maps
 
 
+def regions_of(maps, names):
+    """Return the regions of one picture's maps."""
+    (found,) = regions(maps[None], names)
+    return found
+
+
 def test_each_region_is_an_object_with_its_box():
-    found = regions(drawn({(2, 8, 2, 6): (1, 0), (12, 18, 10, 18): (0, 1)}), NAMES)
+    found = regions_of(drawn({(2, 8, 2, 6): (1, 0), (12, 18, 10, 18): (0, 1)}), NAMES)
     assert [(d.name, d.score, d.box) for d in found] == [
         ("cat", 1.0, (2, 2, 6, 8)),
         ("dog", 1.0, (10, 12, 18, 18)),
@@ -41,30 +47,41 @@ def test_each_region_is_an_object_with_its_box():
 
 def test_score_is_the_share_of_votes_for_the_class_and_not_its_probability():
     maps = drawn({(2, 8, 2, 8): (0.6, 0.4), (8, 10, 2, 8): (0.3, 0.7)})
-    (one,) = regions(maps, NAMES)
+    (one,) = regions_of(maps, NAMES)
     assert one.name == "cat"
     assert one.score == pytest.approx(36 / 48)
 
 
 def test_soft_outlines_do_not_vote():
     maps = drawn({(2, 10, 2, 10): (0.3, 0.5), (4, 8, 4, 8): (0.98, 0.0)})
-    (one,) = regions(maps, NAMES)
+    (one,) = regions_of(maps, NAMES)
     assert (one.name, one.score, one.box) == ("cat", 1.0, (2, 2, 10, 10))
 
 
+def test_pictures_of_a_batch_are_apart():
+    touching = {(0, 20, 0, 4): (1, 0)}  # would be one region if pictures lay on each other
+    maps = np.stack([drawn(touching), drawn({}), drawn(touching | {(2, 8, 8, 14): (0, 1)})])
+    found = regions(maps, NAMES)
+    assert [[d.name for d in of_one] for of_one in found] == [["cat"], [], ["cat", "dog"]]
+    assert found[2][1].mask.sum() == 36
+    assert found[0][0].mask.shape == (20, 20)
+
+
 def test_specks_are_no_objects():
-    assert regions(drawn({(0, 1, 0, 3): (1, 0)}), NAMES) == []
+    assert regions_of(drawn({(0, 1, 0, 3): (1, 0)}), NAMES) == []
 
 
-def test_pictures_of_different_sizes_are_mapped_as_each_would_be_alone(starter_detector):
-    rng = np.random.default_rng(0)
-    sizes = [(64, 64), (48, 80), (64, 64)]
-    pictures = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
-    together = probabilities(starter_detector.infer(pictures))
-    assert [maps.shape for maps in together] == [(17, *size) for size in sizes]
-    for picture, maps in zip(pictures, together, strict=True):
-        (alone,) = probabilities(starter_detector.infer([picture]))
-        np.testing.assert_allclose(maps, alone, atol=1e-5)
+def test_pictures_of_different_sizes_are_looked_at_as_each_would_be_alone(starter_detector):
+    rng = random.Random(4)
+    square = [scene_picture(sample_facts(rng)) for _ in range(3)]
+    wide = np.pad(square[1], ((0, 0), (8, 24), (0, 0)), mode="edge")
+    pictures = [square[0], wide, square[2]]
+    together = starter_detector.detect(pictures)
+    assert all(together)
+    assert [found[0].mask.shape for found in together] == [(64, 64), (64, 96), (64, 64)]
+    for picture, found in zip(pictures, together, strict=True):
+        (alone,) = starter_detector.detect([picture])
+        assert [(d.name, d.box) for d in found] == [(d.name, d.box) for d in alone]
 
 
 def test_objects_are_the_same_wherever_the_batch_is_cut(starter_detector):

@@ -5,11 +5,12 @@ import pytest
 
 from uae.errors import EvaluationError
 from uae.evaluation.bootstrap import Interval
-from uae.evaluation.geneval_2.run import evaluate
+from uae.evaluation.geneval_2.run import GENEVAL_2
 from uae.evaluation.geneval_2.self_test import known_questions
 from uae.evaluation.journal import Shard, Unfinished
 from uae.evaluation.judges.base import JudgeError
 from uae.evaluation.known_pictures import known_photographs
+from uae.evaluation.one_picture import evaluate
 from uae.evaluation.results import read_result, read_samples
 from uae.evaluation.systems.base import Capabilities, Failure
 from uae.recipe import Geneval2Recipe
@@ -27,9 +28,9 @@ def row(text, atom_count, *atoms):
 
 
 ROWS = [
-    row("two red cats", 10, ("How many cats?", "two", "count"), ("Red?", "Yes", "attribute")),
-    row("a dog", 3, ("Any dogs?", "Yes", "object")),
-    row("three cows", 3, ("How many cows?", "three", "count"), ("Any cows?", "Yes", "object")),
+    row("two red cats", 2, ("How many cats?", "two", "count"), ("Red?", "Yes", "attribute")),
+    row("a dog", 1, ("Any dogs?", "Yes", "object")),
+    row("three cows", 1, ("How many cows?", "three", "count"), ("Any cows?", "Yes", "object")),
 ]
 PROBABILITIES = {
     "How many cats?": 0.2,
@@ -146,7 +147,7 @@ def context_of(context, recipe_with):
 
 def judged(settings, context, out, system=None, judge=None):
     judge = judge or Knowing()
-    return evaluate(settings, context, system or Swatches(), out, lambda: judge)
+    return evaluate(GENEVAL_2, settings, context, system or Swatches(), out, lambda: judge)
 
 
 def test_scores_by_hand(settings, context_of, tmp_path):
@@ -161,10 +162,10 @@ def test_scores_by_hand(settings, context_of, tmp_path):
         "skill_position": None,
         "skill_verb": None,
     }
-    assert [*result.parts] == ["3", "10"]  # in the order of numbers
-    assert result.parts["3"].score == pytest.approx(0.45)
-    assert result.parts["10"].score == pytest.approx(0.4)
-    assert result.states == {"scored": 3, "wrong": 0, "judge_error": 0, "missing": 0}
+    assert [*result.parts] == ["1", "2"]
+    assert result.parts["1"].score == pytest.approx(0.45)
+    assert result.parts["2"].score == pytest.approx(0.4)
+    assert result.states == {"scored": 3, "wrong": 0, "judge_error": 0, "missing": 0, "dropped": 0}
     assert (result.benchmark, result.protocol) == ("geneval_2", "geneval2/soft-tifa-gm")
     assert result.interval.low < result.score < result.interval.high
     assert read_result(tmp_path / "out") == result
@@ -175,7 +176,7 @@ def test_every_sample_has_its_evidence(settings, context_of, tmp_path):
     samples = read_samples(tmp_path / "out")
     assert [sample.sample_id for sample in samples] == ["0", "1", "2"]
     cats = samples[0]
-    assert (cats.state, cats.part, cats.score) == ("scored", "10", pytest.approx(0.4))
+    assert (cats.state, cats.part, cats.score) == ("scored", "2", pytest.approx(0.4))
     assert cats.model_extra == {"soft_tifa_am": pytest.approx(0.5)}
     assert cats.images == {"generated": "images/0.png"}
     assert (tmp_path / "out" / "images" / "0.png").is_file()
@@ -216,7 +217,7 @@ def test_one_unanswered_question_leaves_its_sample_open(settings, context_of, tm
     judge = Knowing(errors=("Red?",))
     system = Swatches(failing=("a dog",))
     result = judged(settings(), context_of(), tmp_path / "out", system, judge)
-    assert result.states == {"scored": 1, "wrong": 0, "judge_error": 1, "missing": 1}
+    assert result.states == {"scored": 1, "wrong": 0, "judge_error": 1, "missing": 1, "dropped": 0}
     assert result.score is None
     assert result.bounds == Interval(0.0, 2 / 3)  # cows are 0; the two others 0 to 1
     assert result.metrics["skill_count"].score == 0.0  # of the cows alone

@@ -7,7 +7,7 @@ from uae.evaluation.geneval_2.prompts import Atom, Prompt, answer_forms, read_pr
 
 ROW = {
     "prompt": "two glass cubes behind a boat",
-    "atom_count": 5,
+    "atom_count": 3,
     "vqa_list": [
         ["How many cubes are in the image?", "two"],
         ["Are the cubes glass?", "Yes"],
@@ -24,13 +24,20 @@ def test_a_row_is_read_and_written_back_as_it_was():
         Atom("Are the cubes glass?", "Yes", "attribute"),
         Atom("Are the cubes behind the boat?", "Yes", "position"),
     )
-    assert prompt == Prompt("two glass cubes behind a boat", 5, atoms)
+    assert prompt == Prompt("two glass cubes behind a boat", 3, atoms)
     assert prompt.to_json() == ROW
 
 
-def test_blank_lines_are_skipped_and_equal_rows_kept():
-    text = f"\n{json.dumps(ROW)}\n\n{json.dumps(ROW)}\n"
-    assert len(read_prompts(text, "file")) == 2
+def test_blank_lines_are_skipped_and_a_repeated_row_is_named():
+    other = ROW | {"vqa_list": ROW["vqa_list"][:2], "skills": ROW["skills"][:2], "atom_count": 2}
+    assert len(read_prompts(f"\n{json.dumps(ROW)}\n\n{json.dumps(other)}\n", "file")) == 2
+    with pytest.raises(EvaluationError, match="file:4: repeats line 2"):
+        read_prompts(f"\n{json.dumps(ROW)}\n\n{json.dumps(ROW)}\n", "file")
+
+
+def test_fewer_atoms_than_questions_are_those_of_a_single_thing():
+    row = ROW | {"atom_count": 2}
+    assert read_prompts(json.dumps(row), "file")[0].atom_count == 2
 
 
 def test_yes_may_be_written_in_four_ways():
@@ -61,10 +68,12 @@ def test_an_answer_that_the_published_script_cannot_score_is_refused(question, a
 
 WRONG = {
     "no JSON": ("{", "Expecting"),
-    "no object": ([ROW], "a prompt has the keys"),
+    "no object": ([ROW], "got list"),
     "a missing key": ({k: v for k, v in ROW.items() if k != "skills"}, "a prompt has the keys"),
     "an unknown key": (ROW | {"seed": 1}, "a prompt has the keys"),
     "an empty prompt": (ROW | {"prompt": ""}, "prompt must be a text"),
+    "a key twice": ('{"prompt": "a", "prompt": "b"}', "keys stand twice: prompt"),
+    "more atoms than questions": (ROW | {"atom_count": 4}, "atom_count is 4, but .* 3 questions"),
     "a count in words": (ROW | {"atom_count": "5"}, "atom_count must be a positive integer"),
     "a count of zero": (ROW | {"atom_count": 0}, "atom_count must be a positive integer"),
     "a count that is true": (ROW | {"atom_count": True}, "atom_count must be a positive integer"),

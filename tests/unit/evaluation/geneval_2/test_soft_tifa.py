@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import gmean
 
-from uae.evaluation.geneval_2.soft_tifa import arithmetic_mean, geometric_mean, pooled_part
+from uae.evaluation.geneval_2.soft_tifa import arithmetic_mean, geometric_mean, summarise
+from uae.evaluation.results import Sample
 
 
 def test_means_by_hand():
@@ -33,13 +34,24 @@ def test_the_geometric_mean_is_never_above_the_arithmetic_one():
         assert geometric_mean(values) <= arithmetic_mean(values) + 1e-15
 
 
-def test_atoms_count_the_same_whatever_prompt_they_are_of():
-    part = pooled_part([[1.0, 1.0, 1.0], [0.0], []], resamples=200, seed=0)
-    assert part.score == pytest.approx(3 / 4)  # not (1 + 0) / 2
-    assert part.num_samples == 2
-    assert (part.interval.low, part.interval.high) == (0.0, 1.0)  # prompts are drawn, not atoms
+def sample(number, atom_count):
+    return Sample(
+        sample_id=str(number),
+        part=str(atom_count),
+        state="scored",
+        score=0.5,
+        reason="",
+        prompt="a cat",
+        caption="",
+        seed=0,
+        images={},
+        evidence={"questions": []},
+        soft_tifa_am=0.5,
+    )
 
 
-def test_a_skill_that_is_not_asked_for_has_no_score():
-    part = pooled_part([[], []], resamples=10, seed=0)
-    assert (part.score, part.interval, part.num_samples) == (None, None, 0)
+def test_atomicities_stand_in_the_order_of_numbers(context):
+    samples = [sample(number, count) for number, count in enumerate((10, 3, 4, 10))]
+    found = summarise(samples, context(), protocol="p")["parts"]
+    assert {name: part.num_samples for name, part in found.items()} == {"3": 1, "4": 1, "10": 2}
+    assert [*found] == ["3", "4", "10"]

@@ -7,11 +7,12 @@ from openai_server import openai_server
 
 from uae.errors import EvaluationError
 from uae.evaluation.bootstrap import Interval
-from uae.evaluation.geneval_plus.run import evaluate, run
+from uae.evaluation.geneval_plus.run import GENEVAL_PLUS, run
 from uae.evaluation.geneval_plus.self_test import known_cases
 from uae.evaluation.journal import Shard, Unfinished
 from uae.evaluation.judges.base import JudgeError
 from uae.evaluation.known_pictures import known_photographs
+from uae.evaluation.one_picture import evaluate
 from uae.evaluation.results import read_result, read_samples
 from uae.evaluation.systems.base import Capabilities, Failure
 from uae.evaluation.systems.tiny_composed import tiny_vlm
@@ -140,7 +141,7 @@ def context_of(context, recipe_with):
 
 def judged(settings, context, out, system=None, judge=None):
     judge = judge or Knowing()
-    return evaluate(settings, context, system or Swatches(), out, lambda: judge)
+    return evaluate(GENEVAL_PLUS, settings, context, system or Swatches(), out, lambda: judge)
 
 
 def test_the_score_is_the_mean_of_the_tags_accuracies(settings, context_of, tmp_path):
@@ -151,7 +152,7 @@ def test_the_score_is_the_mean_of_the_tags_accuracies(settings, context_of, tmp_
         "counting": 0.5,
     }
     assert result.metrics["correct_images"].score == pytest.approx(4 / 6)
-    assert result.states == {"scored": 4, "wrong": 2, "judge_error": 0, "missing": 0}
+    assert result.states == {"scored": 4, "wrong": 2, "judge_error": 0, "missing": 0, "dropped": 0}
     assert result.bounds is None
     assert result.interval.low < result.score < result.interval.high
     assert (result.benchmark, result.protocol, result.unit) == (
@@ -168,6 +169,7 @@ def test_the_result_says_who_judged_and_in_which_words(settings, context_of, tmp
     assert (judge["kind"], judge["instruction"]) == ("knowing", "geneval_plus/1")
     assert len(judge["instruction_sha256"]) == 64
     assert result.settings["judge"] == {"kind": "vlm", "dtype": "float32", "max_new_tokens": 200}
+    assert result.settings.items() >= context_of().deciding.items()
     assert result.prompts.count == 6
     assert result.self_test["accuracy"] == 1.0
     assert str(tmp_path) not in (tmp_path / "out" / "evaluation.json").read_text()
@@ -194,7 +196,7 @@ def test_what_was_not_judged_is_neither_right_nor_wrong(settings, context_of, tm
     judge = Knowing(replies={"one cat": "I cannot tell.", "one dog": JudgeError("timeout")})
     system = Swatches(failing=("three cats",))
     result = judged(settings(), context_of(), tmp_path / "out", system, judge)
-    assert result.states == {"scored": 1, "wrong": 2, "judge_error": 2, "missing": 1}
+    assert result.states == {"scored": 1, "wrong": 2, "judge_error": 2, "missing": 1, "dropped": 0}
     assert result.score is None
     assert result.interval is None
     # cats: one right, one wrong, two open: 1/4 to 3/4; dogs: one wrong, one open: 0 to 1/2
@@ -206,6 +208,19 @@ def test_what_was_not_judged_is_neither_right_nor_wrong(settings, context_of, tm
     assert samples["three cats"].reason == "refused"
     assert samples["three cats"].images == {}
     assert samples["three cats"].score is None
+
+
+def test_what_failed_is_done_again_and_nothing_else(settings, context_of, tmp_path):
+    judged(settings(), context_of(), tmp_path / "whole")
+    failing = Swatches(failing=("three cats",))
+    judge = Knowing(replies={"one dog": JudgeError("timeout")})
+    judged(settings(), context_of(), tmp_path / "out", failing, judge)
+    system, again = Swatches(), Knowing()
+    result = judged(settings(), context_of(retry_failures=True), tmp_path / "out", system, again)
+    assert system.painted == ["three cats"]
+    assert again.num_asked == 2
+    assert result.score == pytest.approx(0.625)
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
 def test_a_judge_that_gives_no_reason_is_told_of(settings, context_of, tmp_path):

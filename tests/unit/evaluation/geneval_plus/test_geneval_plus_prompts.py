@@ -92,7 +92,7 @@ WRONG = {
     "an empty include": (CLOCKS | {"include": []}, "include is empty"),
     "include no list": (CLOCKS | {"include": {}}, "include must be a list"),
     "an object no object": (CLOCKS | {"include": ["kite"]}, "must be an object, got 'kite'"),
-    "a row no object": (["kite"], "a prompt must be an object"),
+    "a row no object": (["kite"], "got list"),
     "a class": (changed(CLOCKS, **{"class": 4}), "class must be a text, got 4"),
     "a count of zero": (changed(CLOCKS, count=0), "count must be a positive integer, got 0"),
     "a count in words": (changed(CLOCKS, count="six"), "positive integer, got 'six'"),
@@ -120,6 +120,12 @@ def test_a_wrong_row_is_named_by_its_line(row, message):
 def test_a_line_that_is_no_json_is_named():
     with pytest.raises(EvaluationError, match="file:1: not a GenEval"):
         read_prompts('{"tag": ', "file")
+
+
+def test_a_key_that_stands_twice_is_refused():
+    line = json.dumps(CLOCKS).replace('"count": 6', '"count": 5, "count": 6')
+    with pytest.raises(EvaluationError, match=r"file:1: .*keys stand twice: count"):
+        read_prompts(line, "file")
 
 
 def test_a_repeated_row_is_named_with_the_earlier_one():

@@ -7,6 +7,7 @@ from PIL import Image
 from transformers import AutoProcessor, BlipForQuestionAnswering
 
 from uae.errors import EvaluationError, ModelError
+from uae.evaluation.judges.base import JudgeError
 from uae.evaluation.judges.blip import BlipJudge
 from uae.evaluation.judges.loading import load_yes_no_judge
 from uae.evaluation.systems.tiny_composed import tiny_blip, tiny_vlm
@@ -81,9 +82,11 @@ def test_nothing_asked_is_nothing_answered(judge, pictures):
         judge.probabilities(pictures, QUESTIONS[:1], [0, 1])
 
 
-def test_a_question_that_is_too_long_is_refused(judge, pictures):
-    with pytest.raises(EvaluationError, match="takes 128 tokens, not 4"):
-        judge.probabilities(pictures, ["cat " * 400], [0])
+def test_a_question_that_is_too_long_has_no_answer_and_the_others_have_theirs(judge, pictures):
+    found = judge.probabilities(pictures, [QUESTIONS[0], "cat " * 400, QUESTIONS[1]], [0, 0, 1])
+    assert isinstance(found[1], JudgeError)
+    assert "takes a question of 128 tokens, not of 4" in found[1].reason
+    assert found[::2] == pytest.approx(judge.probabilities(pictures, QUESTIONS[:2], [0, 1]))
 
 
 def test_broken_weights_are_never_a_no(root, pictures):

@@ -129,10 +129,19 @@ def test_answers_in_words(server):
 def test_identity_says_how_it_answers(server):
     identity = judge_of(server.url, log_probs=True).identity
     assert identity == {
-        "kind": "server", "sha256": "unknown", "server": f"127.0.0.1:{server.server_port}",
-        "model": "judge-1", "yes_no": "log-probabilities",
+        "kind": "server", "sha256": "unknown", "server": "127.0.0.1", "model": "judge-1",
+        "instruction": "Answer with yes or no.", "max_new_tokens": "30",
+        "yes_no": "log-probabilities",
     }  # fmt: skip
     assert judge_of(server.url).identity["yes_no"] == "words"
+
+
+def test_a_server_on_another_port_is_the_same_judge():
+    one, other = (judge_of(f"https://judge.example:{port}/v1") for port in (8000, 8001))
+    assert one.identity == other.identity
+    assert one.identity["server"] == "judge.example"
+    elsewhere = judge_of("https://other.example:8000/v1")
+    assert elsewhere.identity != one.identity
 
 
 def test_the_key_is_not_shown(server, monkeypatch):

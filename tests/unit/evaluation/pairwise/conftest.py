@@ -77,7 +77,7 @@ def serve():
 def judge(serve, tmp_path):
     """Compare two result folders by judges behind servers: name -> function or running server."""
 
-    def compare(a, b, judges, *, out="out", shard=None, **changes):
+    def compare(a, b, judges, *, out="out", shard=None, retry_failures=False, **changes):
         servers = {n: serve(given) if callable(given) else given for n, given in judges.items()}
         recipes = {name: server_recipe(server.url, name) for name, server in servers.items()}
         given = {
@@ -91,8 +91,9 @@ def judge(serve, tmp_path):
             "judges": recipes,
         }
         recipe = PairwiseRecipe.model_validate(given | changes)
-        shards = {"shard": shard} if shard else {}
-        return judge_pairs(a, b, recipe, tmp_path, tmp_path / out, show_progress=False, **shards)
+        options = {"show_progress": False, "retry_failures": retry_failures}
+        options |= {"shard": shard} if shard else {}
+        return judge_pairs(a, b, recipe, tmp_path, tmp_path / out, **options)
 
     return compare
 

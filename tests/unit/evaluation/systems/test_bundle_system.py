@@ -1,56 +1,63 @@
+import numpy as np
 import pytest
-import torch
 
-from uae.errors import EvaluationError, ModelError
-from uae.evaluation.systems.bundle import BundleSystem, paint_pictures, write_captions
+from uae.errors import ModelError
+from uae.evaluation.systems.base import CaptionRequest, PictureRequest
+from uae.evaluation.systems.bundle import BundleSystem
+from uae.models.tiny import tiny_recipe
 
 TEXTS = ["a red cat", 'a blue dog at the top left, the word "SUN"', ""]
 
 
+def requests(texts, seeds, **options):
+    return [PictureRequest(t, s, "a/b.png", **options) for t, s in zip(texts, seeds, strict=True)]
+
+
 @pytest.fixture(scope="module")
 def system(weights):
-    from uae.models.tiny import tiny_recipe
-
-    return BundleSystem.load(weights / "autoencoder", tiny_recipe().evaluation)
+    return BundleSystem.of_run(weights / "autoencoder", tiny_recipe().evaluation)
 
 
 def test_a_picture_depends_on_its_own_text_and_seed_only(system):
-    together = system.generate(TEXTS, seeds=[1, 2, 3])
-    alone = system.generate(TEXTS[1:2], seeds=[2])
-    torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=0)
-    other = system.generate(TEXTS[1:2], seeds=[3])
-    assert (other - alone).abs().max() > 1e-3
+    together = system.generate(requests(TEXTS, [1, 2, 3]))
+    (alone,) = system.generate(requests(TEXTS[1:2], [2]))
+    assert abs(together[1].astype(int) - alone).max() <= 1  # a value may round the other way
+    (other,) = system.generate(requests(TEXTS[1:2], [3]))
+    assert abs(other.astype(int) - alone).max() > 1
+    assert {picture.shape for picture in together} == {(32, 32, 3)}
 
 
-def test_batches_join_in_order(system):
-    pictures = paint_pictures(system, TEXTS, [1, 2, 3], batch_size=2)
-    again = paint_pictures(system, TEXTS, [1, 2, 3], batch_size=3)
-    assert len(pictures) == 3
-    for a, b in zip(pictures, again, strict=True):
-        assert abs(a.astype(int) - b).max() <= 1  # a value may round the other way
-    captions = write_captions(system, pictures, batch_size=2, seed=0)
-    assert captions == write_captions(system, pictures, batch_size=2, seed=9)  # greedy
-    assert len(captions) == 3
+def test_greedy_captions_depend_on_no_seed_and_pictures_may_have_any_size(system):
+    small = system.generate(requests(TEXTS, [1, 2, 3]))
+    large = [np.repeat(np.repeat(picture, 3, axis=0), 3, axis=1) for picture in small]
+    captions = [
+        system.caption([CaptionRequest(picture, seed, "a/b") for picture in pictures])
+        for pictures, seed in ((small, 0), (small, 9), (large, 0))
+    ]
+    assert captions[0] == captions[1]
+    assert all(len(found) == 3 for found in captions)
 
 
-def test_an_overlong_prompt_is_an_error_and_an_overlong_own_caption_is_cut(system):
+def test_an_overlong_own_caption_is_cut(system):
     long = "x " * 400
-    with pytest.raises(ModelError, match="too long"):
-        system.generate([long], seeds=[0])
-    assert system.generate([long], seeds=[0], overlong="truncate").shape == (1, 3, 32, 32)
+    (picture,) = system.generate(requests([long], [0], overlong="truncate"))
+    assert picture.shape == (32, 32, 3)
 
 
-def test_identity_names_the_weights_and_a_missing_bundle_is_refused(system, tmp_path):
-    assert system.identity["kind"] == "uae"
-    assert len(system.identity["sha256"]) == 64
+def test_identity_is_known_before_the_weights_are_read(weights, tmp_path):
+    system = BundleSystem.of_run(weights / "autoencoder", tiny_recipe().evaluation)
+    assert (system.identity["kind"], len(system.identity["sha256"])) == ("uae", 64)
+    broken = BundleSystem.of_run(tmp_path, tiny_recipe().evaluation)
     with pytest.raises(ModelError):
-        BundleSystem.load(tmp_path, system.settings)
+        broken.generate(requests(TEXTS, [1, 2, 3]))
 
 
-def test_a_picture_with_nan_is_an_error(system):
-    class Broken:
-        def generate(self, texts, *, seeds, overlong):
-            return torch.tensor([0.0, float("nan")]).reshape(2, 1, 1, 1).expand(2, 3, 4, 4)
+def test_weights_are_let_go_and_read_again(system):
+    before = system.generate(requests(TEXTS, [1, 2, 3]))
+    system.close()
+    after = system.generate(requests(TEXTS, [1, 2, 3]))
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
-    with pytest.raises(EvaluationError, match=r"\[1\] of the batch"):
-        paint_pictures(Broken(), ["a", "b"], [0, 1], batch_size=2)
+
+def test_no_request_is_no_answer(system):
+    assert system.generate([]) == system.caption([]) == []

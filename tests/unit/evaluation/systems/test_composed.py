@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from uae.errors import EvaluationError, ModelError
-from uae.evaluation.systems.base import Capabilities, CaptionRequest, PictureRequest
+from uae.evaluation.systems.base import Capabilities, CaptionRequest, Failure, PictureRequest
 from uae.evaluation.systems.composed import ComposedSystem
 from uae.evaluation.systems.loading import load_system
 from uae.evaluation.systems.tiny_composed import (
@@ -100,6 +101,13 @@ def test_a_picture_is_what_the_plain_pipeline_paints(system, folders):
     (painted,) = system.generate([wanted("a red cat", seed=5)])
     assert np.abs(painted - 255 * plain).max() < 0.51  # rounding to 8 bit
     assert painted.std() > 10
+
+
+def test_an_overlong_text_is_missing_alone(system):
+    before, failed, after = system.generate([wanted(text) for text in ("a", "a " * 900, "b")])
+    assert isinstance(failed, Failure)
+    assert re.fullmatch(r"the text is cut: \d+ of \d+ tokens are read", failed.reason)
+    assert np.array_equal(np.stack([before, after]), system.generate([wanted("a"), wanted("b")]))
 
 
 def test_captions_become_pictures(system, pictures):

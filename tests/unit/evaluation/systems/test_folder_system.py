@@ -34,6 +34,70 @@ def test_a_picture_is_found_by_its_place_whatever_its_suffix(tmp_path):
     assert (second == 2).all()
 
 
+def test_the_published_generators_folder_is_taken_as_it_is(tmp_path):
+    """Five digits, a grid and a row beside the samples."""
+    for number in range(2):
+        folder = tmp_path / "geneval" / f"{number:05d}"
+        write_png(plain(9), folder / "grid.png")
+        (folder / "metadata.jsonl").write_text("{}")
+        for image in range(4):
+            write_png(plain(10 * number + image), folder / "samples" / f"{image:05d}.png")
+    places = [f"geneval/{n:05d}/samples/{image:04d}.png" for n in range(2) for image in range(4)]
+    tested = system(tmp_path)
+    assert tested.root == tmp_path
+    require(tested, "geneval", pictures=True, places=places)
+    assert [int(picture.max()) for picture in paint(tested, *places)] == [
+        0,
+        1,
+        2,
+        3,
+        10,
+        11,
+        12,
+        13,
+    ]
+    with pytest.raises(EvaluationError, match=r"1 superfluous: geneval/00001/samples/00003\.png"):
+        require(tested, "geneval", pictures=True, places=places[:-1])
+    more = [*places, "geneval/00001/samples/0004.png"]
+    with pytest.raises(EvaluationError, match=r"1 missing: geneval/00001/samples/0004\.png"):
+        require(tested, "geneval", pictures=True, places=more)
+
+
+def test_only_dpg_bench_has_grids(tmp_path):
+    write_png(plain(1), tmp_path / "text_fidelity" / "drawn.png")
+    write_png(plain(1), tmp_path / "dpg_bench" / "drawn.png")
+    tested = system(tmp_path)
+    place = "text_fidelity/drawn/0.png"
+    assert paint(tested, place) == [Failure(f"no picture {place}")]
+    assert paint(tested, "dpg_bench/drawn/0.png")[0].shape == (2, 2, 3)
+
+
+def dpg_places(*items):
+    return [f"dpg_bench/{item}/{crop}.png" for item in items for crop in range(4)]
+
+
+@pytest.mark.parametrize("missing", ["refuse", "count"])
+def test_pictures_of_dpg_bench_have_one_size_in_grids_and_alone(tmp_path, missing):
+    write_png(plain(1, side=8), tmp_path / "dpg_bench" / "a.png")
+    for crop in range(4):
+        write_png(plain(1, side=4), tmp_path / "dpg_bench" / "b" / f"{crop}.png")
+    tested, places = system(tmp_path, missing), dpg_places("a", "b")
+    require(tested, "dpg_bench", pictures=True, places=places)
+    write_png(plain(1, side=4), tmp_path / "dpg_bench" / "a.png")  # a single picture
+    says = r"in dpg_bench/a\.png they have 2 x 2 pixels, in dpg_bench/b/0\.png 4 x 4"
+    with pytest.raises(EvaluationError, match=says):
+        require(tested, "dpg_bench", pictures=True, places=places)
+
+
+def test_a_broken_grid_has_no_size(tmp_path):
+    write_png(plain(1), tmp_path / "dpg_bench" / "a.png")
+    (tmp_path / "dpg_bench" / "b.png").write_bytes(b"no picture")
+    places = dpg_places("a", "b")
+    require(system(tmp_path, "count"), "dpg_bench", pictures=True, places=places)
+    with pytest.raises(EvaluationError, match=r"cannot read the image .*b\.png"):
+        require(system(tmp_path), "dpg_bench", pictures=True, places=places)
+
+
 @pytest.mark.parametrize("item", ["item-7", "0"])  # an item may be called like a crop
 def test_a_grid_is_cut_into_its_crops(tmp_path, item):
     write_png(
@@ -62,16 +126,19 @@ def test_missing_pictures_may_be_counted_instead(tmp_path):
     require(tested, "geneval", pictures=True, places=places)
     found = paint(tested, *places)
     assert isinstance(found[1], Failure)
-    assert "cannot read the image" in found[1].reason
+    assert found[1].reason.startswith(
+        "cannot read the image geneval/00000/samples/0001.png: cannot identify image file"
+    )
+    assert str(tmp_path) not in found[1].reason  # results are the same on every machine
     assert found[2] == Failure("no picture geneval/00000/samples/0002.png")
 
 
 def test_a_broken_picture_is_an_error_unless_it_is_counted(tmp_path):
-    path = tmp_path / "geneval" / "a.png"
+    path = tmp_path / "geneval_2" / "0.png"
     path.parent.mkdir()
     path.write_bytes(b"no picture")
-    with pytest.raises(EvaluationError, match=r"cannot read the image .*a\.png"):
-        paint(system(tmp_path), "geneval/a.png")
+    with pytest.raises(EvaluationError, match=rf"cannot read the image {path}"):
+        paint(system(tmp_path), "geneval_2/0.png")
 
 
 def test_a_grid_of_odd_size_is_refused(tmp_path):
@@ -112,13 +179,33 @@ def test_a_benchmark_without_captions_is_an_error_unless_they_are_counted(tmp_pa
     [
         (["{"], ":1: not a caption row"),
         ([{"image_id": "a"}], ":1: not a caption row"),
-        ([{"image_id": 3, "caption": "a"}], ":1: image_id and caption must be texts"),
-        ([{"image_id": "a", "caption": "b"}] * 2, ":2: image_id 'a' stands twice"),
+        (['{"image_id": "a", "caption": "b", "caption": "c"}'], ":1: .*stand twice: caption"),
+        (["[]"], ":1: not a caption row: .*got list"),
+        (
+            [{"image_id": 3, "caption": "a"}],
+            ":1: not a caption row: .*image_id and caption must be texts",
+        ),
+        ([{"image_id": "a", "caption": "b"}] * 2, ":2: repeats line 1"),
     ],
 )
 def test_wrong_captions_are_refused_by_line(tmp_path, rows, says):
     captions(tmp_path / "unified_bench", *rows)
     with pytest.raises(EvaluationError, match=says):
+        ask(system(tmp_path), "a")
+
+
+def test_a_caption_may_hold_any_separator_but_a_line_feed(tmp_path):
+    caption = "one\u2028two\u0085three\x0bfour"
+    text = json.dumps({"image_id": "a", "caption": caption}, ensure_ascii=False)
+    captions(tmp_path / "unified_bench", text)
+    assert ask(system(tmp_path), "a") == [caption]
+
+
+def test_captions_that_are_not_utf_8_are_refused(tmp_path):
+    captions(tmp_path / "unified_bench")
+    row = json.dumps({"image_id": "a", "caption": "caf\u00e9"}, ensure_ascii=False)
+    (tmp_path / "unified_bench" / "captions.jsonl").write_bytes(row.encode("latin-1"))
+    with pytest.raises(EvaluationError, match=r"captions\.jsonl is not UTF-8 text"):
         ask(system(tmp_path), "a")
 
 

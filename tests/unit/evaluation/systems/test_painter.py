@@ -1,5 +1,6 @@
 import inspect
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from uae.evaluation.systems.truncation import TruncationWatch
 from uae.recipe.systems import CaptioningRecipe, ComposedSystemRecipe
 
 CPU = torch.device("cpu")
+_CUT = r"the text is cut: (\d+) of (\d+) tokens are read"
 TEXTS = ["a red cat", 'a blue dog at the top left, the word "SUN"', ""]
 
 
@@ -68,17 +70,16 @@ def test_the_longest_text_that_is_not_refused_is_read_to_its_end(folders, name):
     fits, too_long = 1, 1000
     while too_long - fits > 1:
         middle = (fits + too_long) // 2
-        try:
-            paint(painter, "a " * middle + "cat")
-            fits = middle
-        except EvaluationError:
-            too_long = middle
+        (found,) = paint(painter, "a " * middle + "cat")
+        fits, too_long = (fits, middle) if isinstance(found, Failure) else (middle, too_long)
     assert fits > 30
     # The last word matters in the longest text that is taken, and no more well above it.
     assert not same(painter, "a " * fits + "cat", "a " * fits + "dog")
     assert same(painter, "a " * (too_long + 9) + "cat", "a " * (too_long + 9) + "dog")
-    with pytest.raises(EvaluationError, match="to its end"):
-        paint(painter, "a " * too_long + "cat")
+    before, failed, after = paint(painter, "a cat", "a " * too_long + "cat", "a dog")
+    read, whole = map(int, re.fullmatch(_CUT, failed.reason).groups())
+    assert 30 < read < whole
+    assert np.array_equal(np.stack([before, after]), np.stack(paint(painter, "a cat", "a dog")))
 
 
 def same(painter, one, other):
@@ -99,12 +100,12 @@ def test_a_text_is_read_where_one_encoder_reads_all_of_it():
             tokenizer(list(texts), truncation=True, max_length=limit, padding="max_length")
         return watch.saw_anything, watch.cut
 
-    assert read("a b c", "") == (True, False)
-    assert read("a b c d e f g h", "") == (True, False)  # 10 tokens with begin and end
-    assert read("a " * 18) == (True, False)
-    assert read("", "a " * 19) == (True, True)
+    assert read("a b c", "") == (True, None)
+    assert read("a b c d e f g h", "") == (True, None)  # 10 tokens with begin and end
+    assert read("a " * 18) == (True, None)
+    assert read("", "a " * 19) == (True, (20, 21))  # what the longer one reads
     watch.begin()
-    assert (watch.saw_anything, watch.cut) == (False, False)
+    assert (watch.saw_anything, watch.cut) == (False, None)
 
 
 def test_a_watched_tokenizer_stays_what_it_was():

@@ -43,7 +43,7 @@ def test_a_file_asks_for_what_stands_in_double_quotes(context, tmp_path):
     assert (shop.prompt_id, shop.metadata["theme"]) == ("00000", "shop")
     assert (shop.known_picture() == render(["Open all day", "Coffee"])).all()
     assert banner.known_picture is None  # no font at hand has these
-    assert (named.name, named.source, named.count) == ("text-prompts", file.source, 2)
+    assert (named.name, named.source, named.count) == ("text-prompts", "prompts.jsonl", 2)
 
 
 def test_every_wrong_line_is_named(context, tmp_path):
@@ -56,10 +56,16 @@ def test_every_wrong_line_is_named(context, tmp_path):
         {"prompt": 'fine "yes"'},
         [1],
     )
-    with pytest.raises(EvaluationError, match="5 wrong lines") as caught:
+    with pytest.raises(EvaluationError) as caught:
         load_prompts(settings(file, None), context())
     for number in (1, 2, 3, 4, 6):
-        assert f"line {number}:" in str(caught.value)
+        assert f"prompts.jsonl:{number}: not a prompt with a quoted text" in str(caught.value)
+
+
+def test_a_repeated_text_is_named_whatever_stands_beside_it(context, tmp_path):
+    file = file_with(tmp_path, {"prompt": 'a "b"'}, {"prompt": 'a "b"', "theme": "shop"})
+    with pytest.raises(EvaluationError, match=r"prompts\.jsonl:2: repeats line 1"):
+        load_prompts(settings(file, None), context())
 
 
 def test_fewer_prompts_than_asked_for_are_refused(context, tmp_path):

@@ -54,7 +54,7 @@ def test_a_folder_gives_its_pictures_by_name(context, tmp_path):
     assert [original.image_id for original in found] == ["a two", "b", "c.d"]
     assert (found[1].picture() == [255, 0, 0]).all()
     assert found[1].picture().shape == (4, 6, 3)  # as it is: not cropped
-    assert (prompts.name, prompts.source) == (tmp_path.name, str(tmp_path))
+    assert (prompts.name, prompts.source) == ("pictures", tmp_path.name)
     assert found[0].facts is None
 
 
@@ -98,6 +98,15 @@ def test_a_picture_that_changes_on_the_way_is_refused(context, tmp_path):
     assert load_originals(settings(tmp_path), context())[1].sha256 != before.sha256
 
 
+def test_a_set_is_known_by_its_pictures_not_by_its_folder(context, tmp_path):
+    sets = []
+    for name in ("unified-bench", "copy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(encoded("red"))
+        sets.append(load_originals(settings(tmp_path / name), context())[1])
+    assert sets[0].model_dump(exclude={"source"}) == sets[1].model_dump(exclude={"source"})
+
+
 def test_a_bucket_gives_the_pictures_under_a_prefix(context, tmp_path, monkeypatch):
     with BucketServer(tmp_path / "bucket") as server:
         for name, value in server.environment().items():
@@ -112,7 +121,7 @@ def test_a_bucket_gives_the_pictures_under_a_prefix(context, tmp_path, monkeypat
         found, prompts = load_originals(settings("s3://uae/set/photos"), at)
         assert [original.image_id for original in found] == ["a", "b"]
         assert np.array_equal(found[1].picture()[0, 0], [255, 0, 0])
-        assert prompts.name == "photos"
+        assert (prompts.name, prompts.source) == ("pictures", "s3://uae/set/photos")
         with pytest.raises(EvaluationError, match="has no picture"):
             load_originals(settings("s3://uae/nothing"), at)
         with pytest.raises(StoreError, match="bucket does not exist"):
