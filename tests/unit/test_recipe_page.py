@@ -18,6 +18,8 @@ RECIPES = {
     "models": recipes.ModelsRecipe,
     "sharding": recipes.ShardingRecipe,
     "data": recipes.DataRecipe,
+    "streaming": recipes.StreamingRecipe,
+    "faults": recipes.FaultsRecipe,
     "every trained stage": recipes.TrainedStage,
     "optimizer": recipes.OptimizerRecipe,
     "lora": recipes.LoraRecipe,

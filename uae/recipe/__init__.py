@@ -181,6 +181,9 @@ from uae.recipe.whole import (
     DataRecipe as DataRecipe,
 )
 from uae.recipe.whole import (
+    FaultsRecipe as FaultsRecipe,
+)
+from uae.recipe.whole import (
     GateRecipe as GateRecipe,
 )
 from uae.recipe.whole import (
@@ -188,4 +191,7 @@ from uae.recipe.whole import (
 )
 from uae.recipe.whole import (
     Recipe as Recipe,
+)
+from uae.recipe.whole import (
+    StreamingRecipe as StreamingRecipe,
 )

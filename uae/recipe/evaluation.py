@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uae.recipe.base import Fraction, Positive, SamplerRecipe, Strict
+from uae.recipe.base import Fraction, Positive, SamplerRecipe, Sha256, Strict
 from uae.recipe.judges import ChatJudgeRecipe, YesNoJudgeRecipe
 
 BENCHMARKS = ("unified_bench", "geneval", "dpg_bench")  # of a run of the pipeline
@@ -15,7 +15,7 @@ class PromptFile(Strict):
     """A benchmark's prompt file, which the user supplies."""
 
     source: str = Field(min_length=1)  # a path, s3://bucket/key, or an https:// address
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None  # another content is refused
+    sha256: Sha256 | None  # another content is refused
 
 
 class UnifiedBenchRecipe(Strict):

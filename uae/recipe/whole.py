@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from uae.recipe.base import Fraction, Positive, Strict, scorer_name
+from uae.recipe.base import Fraction, Positive, Sha256, Strict, scorer_name
 from uae.recipe.captioning import (
     ColdStartRecipe,
     GenerationForUnderstandingRecipe,
@@ -19,9 +19,31 @@ class ModelsRecipe(Strict):
     """Which weights to start from and how the caption conditions the decoder."""
 
     base: str = Field(min_length=1)  # "starter", or a folder in the bundle layout
+    manifest: Sha256 | None  # of the base's manifest.json, which names every file's
+    accepted_licences: list[str]  # restricted ones, by the names that the manifest gives them
     condition_source: Literal["reencode_text", "in_context"]
     num_threads: Positive  # of a step's process; on a CPU it is part of the numbers' rounding
+    frozen_dtype: Literal["float32", "bfloat16"]  # in which weights are kept that are not trained
+    scorer_dtype: Literal["float32", "bfloat16"]  # of scorers that give a loss or reward
+    recompute_blocks: bool  # activations of transformer blocks, in the backward pass
     sharding: ShardingRecipe | Literal["replicated"]  # among processes that train together
+
+
+class StreamingRecipe(Strict):
+    """Read samples as they are needed, instead of keeping them and what is computed of them."""
+
+    cache_gib: Annotated[float, Field(gt=0)]  # of shards on each machine's disk
+    window_shards: Positive  # shuffled together
+    num_workers: Positive  # threads of a process that decode
+    num_ahead: Positive  # batches that wait decoded
+    on_broken: Literal["error", "replace"]  # a sample that cannot be decoded
+
+
+class FaultsRecipe(Strict):
+    """What a run bears before it ends with an error."""
+
+    max_skipped_updates: Annotated[int, Field(ge=0)]  # a loss or gradient was not finite
+    patience_seconds: Positive  # how long the processes wait for one of them
 
 
 class DataRecipe(Strict):
@@ -35,6 +57,7 @@ class DataRecipe(Strict):
     max_caption_characters: Positive
     allowed_licences: list[str] = Field(min_length=1)
     heldout_fraction: Annotated[float, Field(gt=0, lt=1)]  # only where rows name no split
+    streaming: StreamingRecipe | None
 
 
 class GateRecipe(Strict):
@@ -53,6 +76,7 @@ class Recipe(Strict):
     seed: Annotated[int, Field(ge=0)]
     models: ModelsRecipe
     data: DataRecipe
+    faults: FaultsRecipe
     pretrain_decoder: PretrainDecoderRecipe
     cold_start: ColdStartRecipe
     generation_for_understanding: GenerationForUnderstandingRecipe
