@@ -53,8 +53,8 @@ def train_linear(
             x = torch.randn(4, 3, generator=make_generator(recipe.seed, "toy", step))
             seen.append(x.flatten().tolist())
             loss = ((model(x) - x.sum(dim=1, keepdim=True)) ** 2).mean()
-            run.optimizer.backward(loss, ["a", "b"])
-            metrics = {"loss": loss.item()} | run.optimizer.step(step, ["a", "b"])
+            metrics = {"loss": run.optimizer.backward(loss)}
+            metrics |= run.optimizer.step(step) or {}
             after_update(step)
             run.record(metrics, num_images=4)
     summary = run.finish()

@@ -12,6 +12,7 @@ from distributed.processes import run_torchrun, run_world
 from stage_world import rows
 
 from uae.training.checkpoint import LocalCheckpoints
+from uae.training.keeper import newest_checkpoint
 
 
 def run_two(folder, what, where=1, **more):
@@ -19,13 +20,13 @@ def run_two(folder, what, where=1, **more):
 
 
 def newest(folder):
-    return LocalCheckpoints(folder / "checkpoints").latest()
+    return newest_checkpoint(LocalCheckpoints(folder / "checkpoints").area)
 
 
 def test_sigterm_to_one_ends_all_after_the_same_update(tmp_path):
     ended = run_two(tmp_path, "terminated")
     assert [one.code for one in ended] == [-signal.SIGTERM] * 2
-    assert newest(tmp_path).name == "update-00000004"  # of the update that the signal came in
+    assert newest(tmp_path) == "update-00000004"  # of the update that the signal came in
     assert [row["step"] for row in rows(tmp_path / "log")] == [0, 1, 2, 3]
     alone = train(twelve_samples(), tmp_path / "whole")
     resumed = train(twelve_samples(), tmp_path)
@@ -35,7 +36,7 @@ def test_sigterm_to_one_ends_all_after_the_same_update(tmp_path):
 def test_ctrl_c_to_the_main_process_ends_all_with_a_checkpoint(tmp_path):
     ended = run_two(tmp_path, "interrupted", where=0)
     assert all("KeyboardInterrupt" in one.output for one in ended)
-    assert newest(tmp_path).name == "update-00000004"
+    assert newest(tmp_path) == "update-00000004"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_a_failure_of_one_is_everyone_s_error(tmp_path, what, where, text):
     assert text in ended[where].output
     told = f"OtherProcessFailed: process {where} of 2 failed: {text}"
     assert told in ended[1 - where].output
-    assert newest(tmp_path).name == "update-00000003"
+    assert newest(tmp_path) == "update-00000003"
 
 
 def test_a_process_that_is_killed_ends_the_other(tmp_path):
@@ -81,10 +82,9 @@ def test_processes_that_do_not_train_the_same_are_refused(tmp_path, what, text):
     assert all(text in one.output for one in ended)
 
 
-def test_processes_that_resume_from_different_updates_are_refused(tmp_path):
-    run_two(tmp_path, "nothing")
+def test_processes_that_do_not_see_one_place_for_checkpoints_are_refused(tmp_path):
     ended = run_two(tmp_path, "no-checkpoint")
-    text = "differ in number of updates done (process 0: 8, process 1: 0)"
+    text = "process 1 does not see the place where process 0 keeps the checkpoints"
     assert all(text in one.output for one in ended)
 
 

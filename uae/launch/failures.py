@@ -15,6 +15,7 @@ import uae.errors
 from uae.errors import ClusterError, UaeError
 from uae.records import RETRYABLE
 
+FOLLOWING = {"OtherProcessFailed", "ConnectionLost"}  # by name: their module needs torch
 BUILT_IN = {"ConnectionError": ConnectionError, "TimeoutError": TimeoutError}
 
 
@@ -42,7 +43,7 @@ class WorkerFailure:
     @property
     def follows(self) -> bool:
         """Whether it failed because another process did, see `uae.training.messages`."""
-        return self.type == "OtherProcessFailed"
+        return self.type in FOLLOWING
 
     def as_error(self) -> Exception:
         """Return the error as the step raises it; what a retry may cure stays so."""

@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -25,6 +26,7 @@ from uae.launch.parent import follow_parent
 from uae.launch.task import StageTask, read_task, write_failure, write_result
 from uae.launch.task_places import LocalPlace, StoredPlace, TaskPlace
 from uae.launch.training import StagePaths, train_stage
+from uae.recipe_files import parse_recipe
 
 POLL_SECONDS = 0.5
 READY = ".ready"
@@ -95,7 +97,12 @@ def _train(place: TaskPlace, task: StageTask, paths: StagePaths, *, is_main: boo
     from uae.training.distribution import join_world
 
     store = RunLocation.parse(task.run).connect()
-    with join_world(task.world_size):
+    patience = timedelta(seconds=parse_recipe(task.recipe).faults.patience_seconds)
+
+    def leave_word(error: Exception) -> None:
+        write_failure(place, WorkerFailure.of(error, _number("RANK", 0)))
+
+    with join_world(task.world_size, patience=patience, on_hang=leave_word):
         summary = train_stage(
             task.stage, task.recipe, paths, store, task.checkpoints, is_main=is_main
         )

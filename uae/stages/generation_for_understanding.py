@@ -74,7 +74,6 @@ def train(
     """
     section = recipe.generation_for_understanding
     with open_setting(STAGE, recipe, data, model_in) as setting:
-        share, tolerance = setting.share, section.ratio_tolerance
         scorer, base_words = setting.scorer(section.rewards.scorer), mean_base_words(setting)
         judge = Judge(setting, scorer, setting.train, setting.used(), base_words)
         run = Run(
@@ -88,20 +87,25 @@ def train(
         )
         with run:
             for step in run.steps():
-                batch, own = setting.batch(step)
-                images, ids = setting.images(setting.train, own), setting.ids(batch)
-                rollout = write_groups(setting, images, step)
-                rewards = whole_rewards(share, judge.rewards(rollout, own, images, step))
-                losses = grpo_losses(setting, rollout, rewards, step)
-                metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
-                metrics |= rewards.metrics(rollout.group_size) | caption_lengths(setting, rollout)
-                num_tokens = share.total(rollout.num_tokens)
-                run.record(metrics, num_images=len(batch), num_tokens=num_tokens)
+                update(setting, run, judge, step)
         summary = run.finish()
         setting.assemble()
         keep_policy(setting)
         setting.save(model_out)
     return summary
+
+
+def update(setting: Setting, run: Run, judge: Judge, step: int) -> None:
+    """Write groups of captions, reward them, and move the policy."""
+    share, tolerance = setting.share, setting.recipe.generation_for_understanding.ratio_tolerance
+    batch, own = setting.batch(step)
+    images, ids = setting.images(setting.train, own), setting.ids(batch)
+    rollout = write_groups(setting, images, step)
+    rewards = whole_rewards(share, judge.rewards(rollout, own, images, step))
+    losses = grpo_losses(setting, rollout, rewards, step)
+    metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
+    metrics |= rewards.metrics(rollout.group_size) | caption_lengths(setting, rollout)
+    run.record(metrics, num_images=len(batch), num_tokens=share.total(rollout.num_tokens))
 
 
 def add_policy(setting: Setting) -> dict[str, nn.Parameter]:

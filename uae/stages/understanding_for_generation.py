@@ -65,7 +65,7 @@ def train(
     """
     section = recipe.understanding_for_generation
     with open_setting(STAGE, recipe, data, model_in) as setting:
-        share, scorer = setting.share, setting.scorer(section.rewards.scorer)
+        scorer = setting.scorer(section.rewards.scorer)
         pictures = CaptionedPictures(setting, scorer, setting.train, setting.used())
         policy = DrawingPolicy(setting)
         run = Run(
@@ -80,21 +80,29 @@ def train(
         )
         with run:
             for step in run.steps():
-                batch, own = setting.batch(step)
-                with policy.drawing(), setting.shards.gathered():
-                    rollout = draw_groups(setting, pictures, own, step)
-                rewards = whole_rewards(share, pictures.rewards(rollout.images_NCHW, own))
-                losses = policy.losses(rollout, advantages(setting, rewards), step)
-                tolerance, ids = policy.ratio_tolerance, setting.ids(batch)
-                metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
-                policy.follow()
-                metrics |= rewards.metrics(section.rollout.group_size)
-                run.record(metrics, num_images=len(rewards.total_N))
+                update(setting, run, pictures, policy, step)
         summary = run.finish()
         setting.assemble()
         policy.merge()
         setting.save(model_out)
     return summary
+
+
+def update(
+    setting: Setting, run: Run, pictures: "CaptionedPictures", policy: DrawingPolicy, step: int
+) -> None:
+    """Draw groups of trajectories, reward them, and move the policy."""
+    batch, own = setting.batch(step)
+    with policy.drawing(), setting.shards.gathered():
+        rollout = draw_groups(setting, pictures, own, step)
+    rewards = whole_rewards(setting.share, pictures.rewards(rollout.images_NCHW, own))
+    losses = policy.losses(rollout, advantages(setting, rewards), step)
+    tolerance, ids = policy.ratio_tolerance, setting.ids(batch)
+    metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
+    if not run.skipped.has(step):
+        policy.follow()
+    metrics |= rewards.metrics(setting.recipe.understanding_for_generation.rollout.group_size)
+    run.record(metrics, num_images=len(rewards.total_N))
 
 
 class CaptionedPictures:

@@ -23,6 +23,11 @@ CONNECTION_FAULTS = (
 TRANSIENT_CODES = {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"}
 TRANSIENT_STATUS = {429, 500, 502, 503, 504}
 FULL_STATUS = 507
+FULL_CODES = {  # MinIO's disk, MinIO's quota, Ceph's quota
+    "XMinioStorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+    "QuotaExceeded",
+}
 REFUSED_CODES = {
     "AccessDenied",
     "ExpiredToken",
@@ -80,7 +85,7 @@ def call(operation: Callable[[], Result], action: str, store: str, backoff: Back
             time.sleep(backoff.first_delay_seconds * 2 ** (attempt - 1))
     raise StoreError(
         f"cannot {action} at {store}: {_reason(last)}, in {backoff.attempts} attempts; "
-        "check that the server runs and has space, then run again"
+        "check that the server runs and has space left, then run again"
     ) from last
 
 
@@ -93,19 +98,28 @@ def explain(error: minio.error.MinioException, action: str, store: str) -> Store
         return StoreError(f"cannot {action} at {store}: the bucket does not exist; create it first")
     if code == "RequestTimeTooSkewed":
         return StoreError(f"cannot {action} at {store}: this machine's clock differs from its own")
+    if _is_full(error):
+        return StoreError(
+            f"cannot {action} at {store}: no space is left there ({code or status}); free some or "
+            "raise the bucket's quota, then run again: what was stored before is whole"
+        )
     if code in REFUSED_CODES or status in {401, 403}:
         return StoreError(
             f"cannot {action} at {store}: credentials refused ({code or status}); check "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do in this bucket"
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do in this bucket, "
+            "which some stores make read-only when it is over its quota"
         )
-    if code == "XMinioStorageFull" or status == FULL_STATUS:
-        return StoreError(f"cannot {action} at {store}: the server's disk is full; free space")
     return StoreError(f"cannot {action} at {store}: {_reason(error)}")
 
 
 def _is_transient(error: minio.error.MinioException) -> bool:
-    full = _code(error) == "XMinioStorageFull" or _status(error) == FULL_STATUS
-    return not full and (_code(error) in TRANSIENT_CODES or _status(error) in TRANSIENT_STATUS)
+    return not _is_full(error) and (
+        _code(error) in TRANSIENT_CODES or _status(error) in TRANSIENT_STATUS
+    )
+
+
+def _is_full(error: minio.error.MinioException) -> bool:
+    return _code(error) in FULL_CODES or _status(error) == FULL_STATUS
 
 
 def _code(error: minio.error.MinioException) -> str | None:

@@ -15,6 +15,7 @@ from uae.replacement import replaced_file
 if TYPE_CHECKING:
     from uae.store.s3 import Store
 
+HIDDEN = ".writing-"  # begins the names of folders in which one process writes
 MANIFEST = "MANIFEST.json"  # the last file of a group, and the first that is deleted
 
 
@@ -52,16 +53,17 @@ class FolderArea:
         """Move the file into the folder, by one rename where both are on one disk."""
         final = self._folder / name
         final.parent.mkdir(parents=True, exist_ok=True)
+        _sync(path)
         shutil.move(path, final)
 
     def put_json(self, name: str, value: Any) -> None:
         """Write a value that a crash of the machine does not undo."""
         final = self._folder / name
         final.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_file(final) as partial, partial.open("w", encoding="utf-8") as file:
-            json.dump(value, file)
-            file.flush()
-            os.fsync(file.fileno())
+        with replaced_file(final) as partial:
+            partial.write_text(json.dumps(value), encoding="utf-8")
+            _sync(partial)
+        _sync(final.parent)
 
     def fetch(self, name: str, folder: Path) -> Path:  # noqa: ARG002
         """Return the file where it is."""
@@ -71,14 +73,31 @@ class FolderArea:
         return path
 
     def names(self) -> list[str]:
-        """Return the names of all files."""
-        found = (p for p in self._folder.rglob("*") if p.is_file())
-        return sorted(path.relative_to(self._folder).as_posix() for path in found)
+        """Return the names of all files, but those that a process is still writing."""
+        found = []
+        for place, folders, files in os.walk(self._folder, onerror=_raise_unless_gone):
+            folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+            found += [Path(place, name).relative_to(self._folder).as_posix() for name in files]
+        return sorted(name for name in found if not name.rpartition("/")[2].startswith("."))
 
     def delete(self, name: str) -> None:
         """Delete a folder, its manifest first."""
         (self._folder / name / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(self._folder / name, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Let a file or folder reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # another process has deleted it meanwhile
+        raise error
 
 
 class StoreArea:

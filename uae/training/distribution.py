@@ -25,10 +25,13 @@ from uae.training import messages
 from uae.training.messages import ConnectionLost, Form, OtherProcessFailed
 from uae.training.numerics import training_device
 from uae.training.register import Register
+from uae.training.watchdog import Watchdog
 
 # Longer than any one process computes or uploads alone while the others wait; shorter than a
 # night's budget, should a machine hang. A process that ends is noticed at once without it.
 PATIENCE = timedelta(minutes=30)
+# nccl ends a process that has waited for its timeout, without a word. Ours comes before that.
+NCCL_MARGIN = timedelta(minutes=2)
 
 Chunk = TypeVar("Chunk")
 
@@ -40,6 +43,7 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0  # on this machine; it has the GPU of this number
+    patience: timedelta = PATIENCE  # how long a process is waited for
 
     @property
     def is_main(self) -> bool:
@@ -156,38 +160,49 @@ def current_world() -> World:
 
 
 @contextmanager
-def join_world(expected_size: int, *, patience: timedelta = PATIENCE) -> Iterator[World]:
+def join_world(
+    expected_size: int,
+    *,
+    patience: timedelta = PATIENCE,
+    on_hang: Callable[[ConnectionLost], None] = lambda _: None,
+) -> Iterator[World]:
     """Train together with the other processes that torchrun has started, until the context ends.
 
     Args:
         expected_size: How many processes there must be. 1 needs no torchrun.
         patience: How long a process is waited for.
+        on_hang: Told, in another thread, before this process ends because its main thread hangs
+            and cannot raise anything; see `uae.training.watchdog`.
 
     Raises:
         TrainingError: If torchrun has started another number of processes, they cannot meet, or
             another process has failed, is gone or does not come. It is named where that is known.
     """
     global _joined, _transfers
-    world = _started_by_torchrun(expected_size)
+    world = _started_by_torchrun(expected_size, patience)
     if world.size == 1:
         yield world
         return
-    _meet_the_others(world, patience)
+    _meet_the_others(world)
     _joined, _transfers = world, False
     register = Register(world.rank, world.size)
+    watchdog = Watchdog(register, patience, on_hang)
     try:
         yield world
         world.part()  # the main process may still write; and a failure is everyone's
     except ConnectionLost as error:
+        watchdog.close()
         raise _explained(error, register) from error
     except OtherProcessFailed:
         raise
     except Exception as error:
+        watchdog.close()
         if messages.is_lost_connection(error):  # in a transfer of pieces
             raise _explained(messages.connection_lost(error), register) from error
         _tell_the_others(world, error, register)
         raise
     finally:
+        watchdog.close()
         register.close()
         _joined = _ALONE
         distributed.destroy_process_group()
@@ -195,6 +210,7 @@ def join_world(expected_size: int, *, patience: timedelta = PATIENCE) -> Iterato
 
 def _explained(error: ConnectionLost, register: Register) -> ConnectionLost:
     missing = register.missing()
+    register.give_up(missing or str(error))
     return ConnectionLost(f"{missing}. {error}") if missing else error
 
 
@@ -206,7 +222,7 @@ def backend() -> str:
     return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
-def _started_by_torchrun(expected_size: int) -> World:
+def _started_by_torchrun(expected_size: int, patience: timedelta) -> World:
     found = os.environ.get("WORLD_SIZE")
     if found is None and expected_size == 1:
         return _ALONE
@@ -221,11 +237,12 @@ def _started_by_torchrun(expected_size: int) -> World:
             f"{numbers} do not number a process among {expected_size}: start them with torchrun, "
             "which sets these variables"
         )
-    return World(int(numbers["RANK"]), expected_size, int(numbers["LOCAL_RANK"]))
+    return World(int(numbers["RANK"]), expected_size, int(numbers["LOCAL_RANK"]), patience)
 
 
-def _meet_the_others(world: World, patience: timedelta) -> None:
+def _meet_the_others(world: World) -> None:
     has_gpu = torch.cuda.is_available()
+    timeout = world.patience + NCCL_MARGIN if has_gpu else world.patience
     if has_gpu:
         if world.local_rank >= torch.cuda.device_count():
             raise TrainingError(
@@ -234,7 +251,7 @@ def _meet_the_others(world: World, patience: timedelta) -> None:
             )
         torch.cuda.set_device(world.local_rank)
     try:
-        distributed.init_process_group(backend(), timeout=patience)
+        distributed.init_process_group(backend(), timeout=timeout)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f"process {world.rank} of {world.size} cannot meet the others: {error}; start them "

@@ -11,39 +11,39 @@ A stage writes
 and gets metrics, progress, EMA, held-out measurements, early stopping, checkpoints, exact resume
 and a clean end on SIGTERM and Ctrl-C.
 
-Where several processes train together, all of them run this, and only the main one writes.
+Where several processes train together, all of them run this. All write checkpoints, and only the
+main one writes logs.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
-from uae.errors import TrainingError
-from uae.recipe import EarlyStoppingRecipe, Recipe, TrainedStage
-from uae.training.checkpoint import FORMAT, Checkpoints, Snapshot, load_snapshot, save_snapshot
+from uae.recipe import Recipe, TrainedStage
+from uae.training.checkpoint import Checkpoints
 from uae.training.distribution import current_world
-from uae.training.early_stopping import EarlyStopping
-from uae.training.ema import Ema, copy_into
+from uae.training.ema import copy_into
 from uae.training.interruption import Interruption
+from uae.training.keeper import CheckpointKeeper
 from uae.training.optimizer import Optimizer
-from uae.training.sharded_checkpoint import ShardedCheckpoints
 from uae.training.share import Share
+from uae.training.skipped import FILE as SKIPPED_FILE
+from uae.training.skipped import Skipped, SkippedUpdates
+from uae.training.state import RunState
 from uae.training.trackers import Row, Trackers, open_trackers
 
 SET_ASIDE_REWARD = "set_aside/reward"
+SKIPPED = "skipped_updates"  # how many there have been
 
 
 class Run:
-    """The state of one stage's training, from its first update to its last."""
+    """One stage's training, from its first update to its last."""
 
     def __init__(
         self,
@@ -70,52 +70,58 @@ class Run:
                 the last. Early stopping needs `set_aside/reward` among them.
             extra: Tensors that updates change, but no gradient.
             checkpoints: Where to keep them; None keeps none.
-            log_dir: Where metrics.jsonl and tensorboard/ go; None writes neither.
+            log_dir: Where metrics.jsonl, tensorboard/ and skipped.json go; None writes none.
 
         Raises:
             TrainingError: If the newest checkpoint is damaged or belongs to something else, or the
                 processes cannot share out a batch, or start from different things.
         """
-        section: TrainedStage = getattr(recipe, stage)
-        early_stopping: EarlyStoppingRecipe | None = getattr(section, "early_stopping", None)
-        settings = section.optimizer
-        self.stage, self.section = stage, section
-        self.share = Share(stage, section, current_world())
-        self.trained = dict(trained)
-        self.optimizer = Optimizer(self.trained, settings, section.num_updates)
-        self.next_step = 0
-        self.rows: list[Row] = []
-        self._extra = dict(extra or {})
+        self.section: TrainedStage = getattr(recipe, stage)
+        self.share = Share(stage, self.section, current_world())
+        self.state = RunState(stage, recipe, trained, inputs, extra or {})
         self._measure = measure
-        self._measure_every = early_stopping.every if early_stopping else section.checkpoint_every
-        self._early_stopping = EarlyStopping(early_stopping) if early_stopping else None
-        self._ema = (
-            Ema(self.trained, settings.ema_decay, settings.ema_every)
-            if settings.ema_decay is not None
-            else None
-        )
-        self._checkpoints = checkpoints
-        self._pieces = (
-            ShardedCheckpoints(checkpoints.area, checkpoints.scratch, self.share.world)
-            if checkpoints is not None and recipe.models.sharding != "replicated"
-            else None
-        )
-        self._log_dir = log_dir
-        self._fingerprint = _fingerprint(stage, recipe, inputs)
+        self._log_dir = log_dir if self.share.world.is_main else None
+        self._keeper = CheckpointKeeper(checkpoints, self.share.world) if checkpoints else None
         self._started_seconds = 0.0
         self._start_metrics: dict[str, float] = {}
-        self._resume()
-        self._require_same_state()
+        newest = self._keeper.latest(self.state.as_shared_out) if self._keeper else None
+        if newest is not None:
+            self.state.restore(newest)
+        self.state.require_same(self.share.world)
+
+    @property
+    def trained(self) -> Mapping[str, nn.Parameter]:
+        """The parameters that are trained, by name."""
+        return self.state.trained
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """What moves them."""
+        return self.state.optimizer
+
+    @property
+    def skipped(self) -> SkippedUpdates:
+        """The updates that were skipped."""
+        return self.state.skipped
+
+    @property
+    def next_step(self) -> int:
+        """Number of the update that is being made, or is next."""
+        return self.state.next_step
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
         trackers = (
-            open_trackers(self._log_dir, self.stage, self.section.num_updates, self.rows)
+            open_trackers(
+                self._log_dir, self.state.stage, self.section.num_updates, self.state.rows
+            )
             if self.share.world.is_main
             else Trackers([])
         )
         self._trackers = self._stack.enter_context(trackers)
         self._interruption = self._stack.enter_context(Interruption())
+        if self._log_dir is not None:
+            self.skipped.write(self._log_dir)
         return self
 
     def __exit__(
@@ -124,8 +130,8 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._pieces is not None:
-            self._pieces.close()
+        if self._keeper is not None:
+            self._keeper.close()
         self._stack.__exit__(kind, error, traceback)
 
     def steps(self) -> Iterator[int]:
@@ -137,6 +143,25 @@ class Run:
             self._started_seconds = time.perf_counter()
             yield self.next_step
 
+    def skip(self, kind: Literal["loss", "gradient"], samples: Sequence[str]) -> None:
+        """Count this update as skipped; all processes come to the same conclusion.
+
+        Args:
+            kind: What is not finite.
+            samples: Ids of the samples behind it.
+
+        Raises:
+            TrainingError: If the recipe allows no more of it. The ids of all are saved before.
+        """
+        self.skipped.add(Skipped(self.next_step, kind, list(samples)))
+        if self.share.world.is_main:
+            self.skipped.say()
+            if self._log_dir is not None:
+                self.skipped.write(self._log_dir)
+            if self._keeper is not None:  # logs of a job that fails may be lost
+                self._keeper.note(SKIPPED_FILE, self.skipped.values())
+        self.skipped.require_few()
+
     def record(
         self, metrics: Mapping[str, float], *, num_images: int = 0, num_tokens: int = 0
     ) -> None:
@@ -145,163 +170,88 @@ class Run:
         Raises:
             KeyboardInterrupt: If Ctrl-C came during the update; its checkpoint is written. All
                 processes end when one of them is to end.
-            TrainingError: If the checkpoint cannot be written.
+            TrainingError: If a checkpoint cannot be written.
+            StoreError: If the store refuses one.
         """
-        world = self.share.world
-        seconds = time.perf_counter() - self._started_seconds
-        row: Row = {"step": self.next_step, **self._start_metrics, **metrics, "seconds": seconds}
-        self._start_metrics = {}
-        if num_images:
-            row["images_per_second"] = num_images / seconds
-        if num_tokens:
-            row["tokens_per_second"] = num_tokens / seconds
-        self.next_step += 1
-        if self._ema is not None:
-            self._ema.update(self.next_step)
-        is_last = self.next_step == self.section.num_updates
-        if is_last or self.next_step % self._measure_every == 0:
-            row |= self._measured(self.next_step)
+        world, state = self.share.world, self.state
+        row = self._row(metrics, num_images, num_tokens)
+        state.next_step += 1
+        if state.ema is not None and not self.skipped.has(state.next_step - 1):
+            state.ema.update(state.next_step)
+        is_last = state.next_step == self.section.num_updates
+        if is_last or state.next_step % state.measure_every == 0:
+            row |= self._measured(state.next_step)
         row = world.of_main(row)  # its times
-        self.rows.append(row)
+        state.rows.append(row)
         self._trackers.write(row)
         # Read once: what gives way has a checkpoint.
         signal_number = max(world.exchange(self._interruption.noted or 0))
-        ends = is_last or self.stopped_early or signal_number
-        if ends or self.next_step % self.section.checkpoint_every == 0:
-            self._save()
-        if ends and self._pieces is not None:
-            self._pieces.settle()
+        ends = bool(is_last or self.stopped_early or signal_number)
+        if ends or state.next_step % self.section.checkpoint_every == 0:
+            self._save(and_wait=ends)
         if signal_number:
-            world.part()  # when the main process has written the checkpoint
+            world.part()
             self._stack.close()
             self._interruption.give_way(signal_number)
 
     def finish(self) -> dict[str, float]:
-        """Put the best or averaged weights into the model and return the last row's metrics."""
-        if self._early_stopping is not None and self._early_stopping.best:
-            copy_into(self.trained, self._early_stopping.best)
-        elif self._ema is not None:
-            copy_into(self.trained, self._ema.average)
-        last = {k: v for k, v in self.rows[-1].items() if k != "step"} if self.rows else {}
-        start = {k: v for row in self.rows[:1] for k, v in row.items() if k.startswith("start/")}
-        summary = start | last | {"num_updates": float(self.next_step)}
-        summary["seconds"] = sum(row["seconds"] for row in self.rows)
-        if self._early_stopping is not None:
-            summary["best_update"] = float(self._early_stopping.best_update)
-            if self._early_stopping.best_reward is not None:  # of the weights that are kept
-                summary[SET_ASIDE_REWARD] = self._early_stopping.best_reward
+        """Put the best or averaged weights into the model and return the last row's metrics.
+
+        Of an update that was skipped the row has not all; the one before it has the others.
+        """
+        state, early_stopping = self.state, self.state.early_stopping
+        if early_stopping is not None and early_stopping.best:
+            copy_into(state.trained, early_stopping.best)
+        elif state.ema is not None:
+            copy_into(state.trained, state.ema.average)
+        made = [row for row in state.rows if not self.skipped.has(int(row["step"]))]
+        last = {k: v for row in (made[-1:] + state.rows[-1:]) for k, v in row.items()}
+        last.pop("step", None)
+        start = {k: v for row in state.rows[:1] for k, v in row.items() if k.startswith("start/")}
+        summary = start | last | {"num_updates": float(state.next_step)}
+        summary["seconds"] = sum(row["seconds"] for row in state.rows)
+        if early_stopping is not None:
+            summary["best_update"] = float(early_stopping.best_update)
+            if early_stopping.best_reward is not None:  # of the weights that are kept
+                summary[SET_ASIDE_REWARD] = early_stopping.best_reward
         return summary
 
     @property
     def stopped_early(self) -> bool:
         """Whether the reward on samples set aside has stopped rising."""
-        return self._early_stopping is not None and self._early_stopping.should_stop
+        found = self.state.early_stopping
+        return found is not None and found.should_stop
+
+    def _row(self, metrics: Mapping[str, float], num_images: int, num_tokens: int) -> Row:
+        seconds = time.perf_counter() - self._started_seconds
+        row: Row = {"step": self.next_step, **self._start_metrics, **metrics, "seconds": seconds}
+        self._start_metrics = {}
+        row[SKIPPED] = float(len(self.skipped))
+        if num_images:
+            row["images_per_second"] = num_images / seconds
+        if num_tokens:
+            row["tokens_per_second"] = num_tokens / seconds
+        return row
 
     def _measured(self, num_updates_done: int) -> dict[str, float]:
         if self._measure is None:
             return {}
+        state = self.state
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
-            if self._ema is not None:
-                stack.enter_context(self._ema.applied())
+            if state.ema is not None:
+                stack.enter_context(state.ema.applied())
             # All compute it, and the main numbers count: early stopping must be one decision.
             metrics: dict[str, float] = self.share.world.of_main(self._measure())
-            if self._early_stopping is not None:
+            if state.early_stopping is not None:
                 reward = metrics[SET_ASIDE_REWARD]
-                self._early_stopping.observe(reward, num_updates_done, self.trained)
+                state.early_stopping.observe(reward, num_updates_done, state.trained)
         return metrics
 
-    def _save(self) -> None:
-        self._require_same_state()
-        if self._pieces is not None:
-            self._pieces.save(self._snapshot(), self.next_step)
-        elif self._checkpoints is not None and self.share.world.is_main:
-            save_snapshot(self._snapshot(), self._checkpoints, self.next_step)
-
-    def _snapshot(self) -> Snapshot:
-        parts: dict[str, Mapping[str, Tensor]] = {
-            "parameters": self.trained,
-            "optimizer": self.optimizer.tensors(),
-            "extra": self._extra,
-        }
-        values: dict[str, Any] = {
-            "format": FORMAT,
-            "stage": self.stage,
-            "next_step": self.next_step,
-            "fingerprint": self._fingerprint,
-            "rows": self.rows,
-        }
-        if self._ema is not None:
-            parts["ema"] = self._ema.average
-        if self._early_stopping is not None:
-            parts["best"] = self._early_stopping.best
-            values["early_stopping"] = self._early_stopping.values()
-        tensors = {f"{part}/{n}": t for part, found in parts.items() for n, t in found.items()}
-        return Snapshot(tensors, values)
-
-    def _require_same_state(self) -> None:
-        """Check that the processes train the same thing and have come equally far with it."""
-        if self.share.world.size == 1:
+    def _save(self, *, and_wait: bool) -> None:
+        self.state.require_same(self.share.world)
+        if self._keeper is None:
             return
-        whole = [p for p in self.trained.values() if not isinstance(p, DTensor)]
-        self.share.world.require_same(
-            {
-                "stage, recipe, data set or model": self._fingerprint,
-                "number of updates done": self.next_step,
-                "trained weights": _sums_of_bits(whole),
-            },
-            advice="start all with the same inputs, checkpoints and versions of the packages",
-        )
-
-    def _resume(self) -> None:
-        snapshot = self._newest()
-        if snapshot is None:
-            return
-        if snapshot.values["fingerprint"] != self._fingerprint:
-            raise TrainingError(
-                f"the checkpoint after update {snapshot.values['next_step']} was made by stage "
-                f"{snapshot.values['stage']!r} with another recipe, data set or model: resume with "
-                "the same ones, or remove it to start anew"
-            )
-        copy_into(self.trained, snapshot.part("parameters"))
-        copy_into(self._extra, snapshot.part("extra"))
-        self.optimizer.load_tensors(snapshot.part("optimizer"))
-        if self._ema is not None:
-            copy_into(self._ema.average, snapshot.part("ema"))
-        if self._early_stopping is not None:
-            self._early_stopping.load(snapshot.values["early_stopping"], snapshot.part("best"))
-        self.next_step = int(snapshot.values["next_step"])
-        self.rows = snapshot.values["rows"]
-
-    def _newest(self) -> Snapshot | None:
-        if self._pieces is not None:
-            return self._pieces.latest(self._as_shared_out)
-        folder = self._checkpoints.latest() if self._checkpoints else None
-        return load_snapshot(folder) if folder else None
-
-    def _as_shared_out(self, key: str) -> Tensor | None:
-        """Return the parameter as which a checkpoint's tensor is shared out, if it is one's."""
-        part, _, name = key.partition("/")
-        if part == "optimizer":
-            what, _, name = name.partition("/")
-            if what == "step":
-                return None
-        return None if part == "extra" else self.trained.get(name)
-
-
-def _sums_of_bits(tensors: Iterable[Tensor]) -> int:
-    """Return a number that differs when a bit does: integers add up the same in any order."""
-    bits = [t.detach().float().flatten().view(torch.int32) for t in tensors]
-    return sum(int(each.sum(dtype=torch.int64)) for each in bits)
-
-
-def _fingerprint(stage: str, recipe: Recipe, inputs: Mapping[str, str]) -> str:
-    decisive = {
-        "stage": stage,
-        "seed": recipe.seed,
-        "models": recipe.models.model_dump(mode="json"),
-        "data": recipe.data.model_dump(mode="json"),
-        "section": getattr(recipe, stage).model_dump(mode="json"),
-        "inputs": dict(inputs),
-    }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        self._keeper.save(self.state.snapshot(), self.next_step)
+        if and_wait:
+            self._keeper.settle()

@@ -18,6 +18,20 @@ _HEAD = struct.Struct("<?q")  # failed, length of the payload
 _SIZE = 2048  # bytes of a message; what does not fit goes in a second one
 
 
+_progress = 0
+
+
+def note_progress() -> None:
+    """Say that the main thread gets on, for whoever watches that it does not hang."""
+    global _progress
+    _progress += 1
+
+
+def progress() -> int:
+    """Return a number that grows while the main thread gets on."""
+    return _progress
+
+
 class OtherProcessFailed(TrainingError):
     """Another process of the world has failed or ended; says how, where that is known."""
 
@@ -112,10 +126,12 @@ def meeting() -> Iterator[None]:
     Raises:
         ConnectionLost: If the meeting fails.
     """
+    note_progress()
     try:
         yield
     except RuntimeError as error:
         raise connection_lost(error) from error
+    note_progress()
 
 
 def connection_lost(error: Exception) -> ConnectionLost:

@@ -1,4 +1,4 @@
-"""AdamW with warm-up, a schedule and gradient clipping; refuses numbers that are not finite."""
+"""AdamW with warm-up, a schedule and gradient clipping; takes no step that is not finite."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
-from uae.errors import TrainingError
 from uae.recipe import OptimizerRecipe
 
 
@@ -45,42 +44,33 @@ class Optimizer:
             weight_decay=recipe.weight_decay,
         )
 
-    def backward(self, loss: Tensor, sample_ids: Sequence[str]) -> None:
-        """Add the gradient of a scalar loss.
-
-        Raises:
-            TrainingError: If the loss is not finite, naming the samples behind it.
-        """
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss.item()} for samples {', '.join(sample_ids)}: look at these "
-                "samples, or lower the learning rate"
-            )
+    def backward(self, loss: Tensor) -> float:
+        """Add the gradient of a scalar loss, and return its value."""
         loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
 
-    def step(self, update: int, sample_ids: Sequence[str]) -> dict[str, float]:
+    def step(self, update: int) -> dict[str, float] | None:
         """Clip the accumulated gradient, move the parameters and clear the gradient.
 
         Returns:
-            `grad_norm` before clipping, and `learning_rate`.
-
-        Raises:
-            TrainingError: If the gradient is not finite, naming the samples behind it.
+            `grad_norm` before clipping, and `learning_rate`. None if the gradient is not finite:
+            it is cleared, and nothing else has changed.
         """
-        parameters = list(self._parameters.values())
-        norm = _clip(parameters, self._recipe.max_grad_norm)
+        norm = _clip(list(self._parameters.values()), self._recipe.max_grad_norm)
         if not math.isfinite(norm):
-            raise TrainingError(
-                f"the gradient's norm is {norm} at update {update} for samples "
-                f"{', '.join(sample_ids)}: look at these samples, or lower the learning rate"
-            )
+            self.clear()
+            return None
         factor = learning_rate_factor(update, self._num_updates, self._recipe)
         rate = self._recipe.learning_rate * factor
         for group in self._adamw.param_groups:
             group["lr"] = rate
         self._adamw.step()
-        self._adamw.zero_grad(set_to_none=True)
+        self.clear()
         return {"grad_norm": norm, "learning_rate": rate}
+
+    def clear(self) -> None:
+        """Forget the accumulated gradient."""
+        self._adamw.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the moments and counts as `<what>/<parameter>`; empty before the first step."""

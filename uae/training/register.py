@@ -8,6 +8,8 @@ process has not come, and where it is instead.
 import json
 import sys
 import threading
+import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -15,8 +17,13 @@ from typing import Any
 
 from torch import distributed
 
+from uae.training import messages
+
 BEAT_SECONDS = 1.0
 _ANSWER_SECONDS = 10.0  # how long to wait for the store, whose process may hang itself
+_LONG_SECONDS = 10.0
+_NUM_NAMED = 8
+_GIVEN_UP = "given-up"
 _OWN = f"{Path(__file__).parents[1]}/"
 _WAITING = "/torch/distributed/"  # a main thread in here waits for the others
 
@@ -35,6 +42,9 @@ class Register:
         self._main = threading.get_ident()
         self._closed = threading.Event()
         self._beats = 0
+        self._seen: tuple[int, ...] = ()
+        self._moved_at = time.monotonic()
+        self._is_lost = False
         self._thread = threading.Thread(target=self._go_on, daemon=True)
         self._say()
         self._thread.start()
@@ -47,6 +57,32 @@ class Register:
     def failed(self, text: str) -> None:
         """Leave word of this process's error."""
         self._store.set(f"failed/{self._rank}", text)
+
+    def give_up(self, text: str) -> None:
+        """Tell the others, those that hang above all, that this process waits no more."""
+        with suppress(RuntimeError):
+            self._store.set(_GIVEN_UP, f"process {self._rank} of {self._size} says: {text}")
+
+    def given_up(self) -> str | None:
+        """Return the words of a process that has given up, None if none has."""
+        if self._is_lost:
+            return None
+        try:
+            if not self._store.check([_GIVEN_UP]):
+                return None
+            words: str = self._store.get(_GIVEN_UP).decode()
+        except RuntimeError:  # the process that keeps the store is gone
+            return None
+        return words
+
+    @property
+    def still_seconds(self) -> float:
+        """For how long the main thread has stood at one instruction, with no meeting since."""
+        return time.monotonic() - self._moved_at
+
+    def where(self) -> str:
+        """Name the line of the main thread."""
+        return _where(sys._current_frames()[self._main])
 
     def missing(self) -> str:
         """Say which processes have failed, hang or are gone; empty if that is not known."""
@@ -65,7 +101,10 @@ class Register:
                     return f"process {rank} of {self._size} failed: {self._store.get(key).decode()}"
             before = {rank: self._said(rank) for rank in others}
             self._closed.wait(3 * BEAT_SECONDS)
-            return "; ".join(filter(None, (self._verdict(r, before[r]) for r in others)))
+            found = [self._verdict(r, before[r]) for r in others]
+            named = [verdict for verdict in found if verdict]
+            more = len(named) - _NUM_NAMED
+            return "; ".join(named[:_NUM_NAMED]) + (f"; and {more} more" if more > 0 else "")
         except RuntimeError:  # its process is gone, too
             return ""
 
@@ -75,7 +114,8 @@ class Register:
             return f"process {rank} of {self._size} is gone or stopped; it was at {now['where']}"
         if now["waits"]:
             return ""
-        return f"process {rank} of {self._size} has not come; it is at {now['where']}"
+        still = f", for {now['still']:.0f} s" if now["still"] > _LONG_SECONDS else ""
+        return f"process {rank} of {self._size} has not come; it is at {now['where']}{still}"
 
     def _said(self, rank: int) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._store.get(f"at/{rank}"))
@@ -86,12 +126,22 @@ class Register:
             try:
                 self._say()
             except RuntimeError:  # the process that keeps the store is gone
-                return
+                self._is_lost = True
 
     def _say(self) -> None:
         self._beats += 1
         frame = sys._current_frames()[self._main]
-        said = {"beats": self._beats, "where": _where(frame), "waits": _waits(frame)}
+        seen = (id(frame), frame.f_lasti, messages.progress())
+        if seen != self._seen:
+            self._seen, self._moved_at = seen, time.monotonic()
+        if self._is_lost:
+            return
+        said = {
+            "beats": self._beats,
+            "where": _where(frame),
+            "waits": _waits(frame),
+            "still": self.still_seconds,
+        }
         self._store.set(f"at/{self._rank}", json.dumps(said))
 
 

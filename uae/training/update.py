@@ -4,6 +4,7 @@ The passes of a minibatch are shared out among the processes (`uae.training.shar
 gradients are added up before the optimizer moves, so every process moves alike.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from uae.errors import TrainingError
@@ -32,6 +33,10 @@ def update_parameters(
 ) -> dict[str, float]:
     """Take one optimizer step for each minibatch.
 
+    Where a loss or gradient is not finite, in whichever process, all of them leave out this step
+    and those of the minibatches that would follow: the update is skipped. Steps that earlier
+    minibatches of the same rollout have taken stand.
+
     Args:
         run: The run whose optimizer steps.
         step: Number of the update.
@@ -42,10 +47,11 @@ def update_parameters(
 
     Returns:
         The objective's and the optimizer's metrics, averaged; `loss` is that of a minibatch. They
-        are those of the whole batch in every process.
+        are those of the whole batch in every process. Of a skipped update those that are finite,
+        without `loss`.
 
     Raises:
-        TrainingError: If a ratio, KL, loss or gradient is not what it must be.
+        TrainingError: If a ratio or KL is not what it must be, or too many updates were skipped.
     """
     share, own_ids = run.share, run.share.of(sample_ids)
     minibatch_size = len(sample_ids) // len(share.minibatches)
@@ -53,19 +59,50 @@ def update_parameters(
     of_steps: list[Mapping[str, float]] = []
     total = 0.0
     for number, parts in enumerate(share.minibatches):
+        not_finite: list[str] = []
         for part in parts:
             for loss in part_losses(part):
-                if number == 0:
+                value = run.optimizer.backward(loss.loss)  # also NaN: others share the passes
+                if not math.isfinite(value):
+                    not_finite += own_ids[part.rows]
+                elif number == 0:
                     _check_first(loss, step, ratio_tolerance)
-                run.optimizer.backward(loss.loss, own_ids[part.rows])
-                total += loss.loss.item()
+                total += value
                 of_losses.append((loss.metrics, loss.weight))
-        share.world.add_up_gradients(list(run.trained.values()))
         ids = sample_ids[number * minibatch_size : (number + 1) * minibatch_size]
-        of_steps.append(run.optimizer.step(step, ids))
+        taken = _step(run, step, ids, not_finite)
+        if taken is None:
+            break
+        of_steps.append(taken)
     of_losses_everywhere, total = _of_all_processes(share.world, of_losses, total)
     metrics = _averaged([*of_losses_everywhere, *of_steps])
+    if run.skipped.has(step):
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
     return metrics | {"loss": total / len(share.minibatches)}
+
+
+def _step(
+    run: Run, step: int, sample_ids: Sequence[str], not_finite: Sequence[str]
+) -> Mapping[str, float] | None:
+    """Take a minibatch's optimizer step, or none in any process if a number is not finite.
+
+    Args:
+        run: The run.
+        step: Number of the update.
+        sample_ids: Of the minibatch.
+        not_finite: Those of this process with such a loss.
+    """
+    world = run.share.world
+    found = {name for names in world.exchange(list(not_finite)) for name in names}
+    if found:
+        run.optimizer.clear()
+        run.skip("loss", [name for name in sample_ids if name in found])
+        return None
+    world.add_up_gradients(list(run.trained.values()))
+    metrics = run.optimizer.step(step)  # the norm is the same to the bit in all processes
+    if metrics is None:
+        run.skip("gradient", sample_ids)
+    return metrics
 
 
 def _check_first(loss: Loss, step: int, ratio_tolerance: float | None) -> None:

@@ -5,7 +5,7 @@ import pytest
 from uae.errors import ClusterError, DataError, StoreError
 from uae.launch.failures import WorkerFailure, reason
 from uae.records import RETRYABLE
-from uae.training.messages import OtherProcessFailed
+from uae.training.messages import ConnectionLost, OtherProcessFailed
 
 
 def failure(error: BaseException, rank: int, second: int) -> WorkerFailure:
@@ -49,6 +49,10 @@ def test_what_a_retry_may_cure_stays_so(error: Exception, kind: type[Exception])
     [
         ([], "ended without a word"),
         ([failure(OtherProcessFailed("its machine is gone"), 3, 0)], "rank 3 noticed: its"),
+        (
+            [failure(ConnectionLost("process 1 of 2 has not come"), 0, 0)],
+            "rank 0 noticed: process 1",
+        ),
         (
             [failure(KeyboardInterrupt("stopped by SIGTERM"), 2, 0)],
             "rank 2 was stopped from",

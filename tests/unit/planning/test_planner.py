@@ -119,7 +119,7 @@ def test_optimizer_gradients_and_ema_are_what_training_holds(base):
     for parameter in parameters.values():
         parameter.grad = torch.ones_like(parameter)
     assert held["gradients"] == sum(p.grad.nbytes for p in parameters.values())
-    optimizer.step(0, [])
+    optimizer.step(0)
     moments = {n: t for n, t in optimizer.tensors().items() if not n.startswith("step/")}
     assert held["optimizer"] == sum(t.nbytes for t in moments.values()) > 0
     assert held["EMA"] == sum(t.nbytes for t in ema.average.values())

@@ -95,8 +95,11 @@ def test_lasting_trouble_is_told_after_the_last_attempt(failing):
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        ((507, s3_error("XMinioStorageFull")), "the server's disk is full"),
-        ((507, b"<html>no space</html>"), "the server's disk is full"),
+        ((507, s3_error("XMinioStorageFull")), r"no space is left there \(XMinioStorageFull\)"),
+        ((507, b"<html>no space</html>"), r"no space is left there \(507\)"),
+        ((403, s3_error("QuotaExceeded")), "raise the bucket's quota, then run again"),
+        ((400, s3_error("XMinioAdminBucketQuotaExceeded")), "no space is left there"),
+        ((403, s3_error("AccessDenied")), "read-only when it is over its quota"),
         ((404, b"no xml"), "not S3's XML"),
         ((404, b"<html>not here</html>"), "answered 404"),
         ((403, s3_error("SignatureDoesNotMatch")), "credentials refused"),

@@ -11,7 +11,10 @@ import torch
 from linear_run import make_recipe, train_linear
 
 from uae.errors import TrainingError
+from uae.recipe import Recipe
 from uae.training.checkpoint import LocalCheckpoints
+from uae.training.distribution import World
+from uae.training.keeper import CheckpointKeeper, newest_checkpoint
 
 VARIANTS = {
     "plain": {"ema_decay": None},
@@ -79,7 +82,7 @@ def test_signal_leaves_a_checkpoint_of_the_update_it_came_in(tmp_path, recipe, n
         assert signal.getsignal(signal.SIGTERM) is terminate
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert checkpoints.latest().name == "update-00000005"
+    assert newest_checkpoint(checkpoints.area) == "update-00000005"
     assert len(rows_of(tmp_path / "log")) == 5
     resumed, summary, seen = train_linear(recipe, checkpoints=checkpoints, log_dir=tmp_path / "log")
     assert len(seen) == 3
@@ -121,7 +124,7 @@ def test_early_stopping_keeps_the_best_weights_across_a_resume(tmp_path):
     assert summary["set_aside/reward"] == 0.5
     assert summary["start/set_aside/reward"] == pytest.approx(0.1)
     short = make_recipe(num_updates=20, early_stopping=None)
-    kept = train_linear_until(short, 4)
+    kept = train_linear_until(short, 4, tmp_path / "short")
     assert same(whole, kept)
 
     folder = tmp_path / "checkpoints"
@@ -138,9 +141,8 @@ def test_early_stopping_keeps_the_best_weights_across_a_resume(tmp_path):
     assert summary["set_aside/reward"] == 0.5
 
 
-def train_linear_until(recipe, num_updates):
-    """Weights after the first updates of a longer run (EMA on, as in the recipe)."""
-    kept = {}
+def train_linear_until(recipe, num_updates, folder):
+    """Weights after the first updates of a longer run (without EMA, as in the recipe)."""
 
     class Enough(Exception):
         pass
@@ -149,38 +151,12 @@ def train_linear_until(recipe, num_updates):
         if step == num_updates:
             raise Enough
 
-    checkpoints = _Keeping(kept)
+    values = recipe.model_dump()
+    values["generation_for_understanding"]["checkpoint_every"] = num_updates
+    checkpoints = LocalCheckpoints(folder)
     with pytest.raises(Enough):
-        train_linear(
-            recipe.model_copy(
-                update={
-                    "generation_for_understanding": recipe.generation_for_understanding.model_copy(
-                        update={"checkpoint_every": num_updates}
-                    )
-                }
-            ),
-            checkpoints=checkpoints,
-            after_update=stop,
-        )
-    return kept["weights"]
-
-
-class _Keeping:
-    def __init__(self, kept):
-        import tempfile
-        from pathlib import Path
-
-        self.scratch = Path(tempfile.mkdtemp())
-        self._kept = kept
-
-    def latest(self):
-        return None
-
-    def commit(self, path, _step):
-        from uae.training.checkpoint import load_snapshot
-
-        snapshot = load_snapshot(path)
-        self._kept["weights"] = snapshot.part("ema") or snapshot.part("parameters")
+        train_linear(Recipe.model_validate(values), checkpoints=checkpoints, after_update=stop)
+    return CheckpointKeeper(checkpoints, World()).latest(lambda _: None).part("parameters")
 
 
 def test_no_updates_leave_the_model_alone(tmp_path):
@@ -190,6 +166,23 @@ def test_no_updates_leave_the_model_alone(tmp_path):
     assert rows_of(tmp_path) == []
     torch.manual_seed(0)
     assert same(weights, torch.nn.Linear(3, 1).state_dict())
+
+
+def test_a_kill_between_row_and_checkpoint_doubles_and_loses_no_row(tmp_path, recipe, monkeypatch):
+    checkpoints, save = LocalCheckpoints(tmp_path / "checkpoints"), CheckpointKeeper.save
+
+    def cut(keeper, snapshot, step):
+        if step == 6:
+            raise PowerCut
+        save(keeper, snapshot, step)
+
+    monkeypatch.setattr(CheckpointKeeper, "save", cut)
+    with pytest.raises(PowerCut):
+        train_linear(recipe, checkpoints=checkpoints, log_dir=tmp_path)
+    monkeypatch.undo()
+    assert [row["step"] for row in rows_of(tmp_path)] == list(range(6))
+    train_linear(recipe, checkpoints=checkpoints, log_dir=tmp_path)
+    assert [row["step"] for row in rows_of(tmp_path)] == list(range(8))
 
 
 def test_tensorboard_holds_every_update_once_after_a_resume(tmp_path, recipe):
@@ -209,14 +202,18 @@ def test_tensorboard_holds_every_update_once_after_a_resume(tmp_path, recipe):
 
 def test_kill_9_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     program = """
-import sys, os, signal
+import sys, os, signal, time
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from linear_run import make_recipe, train_linear
 from uae.training.checkpoint import LocalCheckpoints
+from uae.training.keeper import newest_checkpoint
+checkpoints = LocalCheckpoints(Path(sys.argv[1]))
 def kill(step):
-    if step == 5: os.kill(os.getpid(), signal.SIGKILL)
-train_linear(make_recipe(), checkpoints=LocalCheckpoints(Path(sys.argv[1])), after_update=kill)
+    if step == 5:
+        while newest_checkpoint(checkpoints.area) is None: time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+train_linear(make_recipe(), checkpoints=checkpoints, after_update=kill)
 """
     here = str(Path(linear_run.__file__).parent)
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path), here], check=False)

@@ -1,15 +1,30 @@
 import json
 import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from uae.errors import TrainingError
 from uae.store.embedded import EmbeddedStore
-from uae.training.areas import FolderArea, StoreArea
-from uae.training.checkpoint import LocalCheckpoints, Snapshot, save_snapshot
+from uae.training import piece_files
+from uae.training.areas import Area, FolderArea, StoreArea
+from uae.training.checkpoint import Snapshot
 from uae.training.distribution import World
-from uae.training.sharded_checkpoint import ShardedCheckpoints
+from uae.training.keeper import CheckpointKeeper, newest_checkpoint
+
+
+class Place(NamedTuple):
+    """Checkpoints in an area of a test's own."""
+
+    area: Area
+    scratch: Path
+
+
+def keeper_of(area, folder):
+    return CheckpointKeeper(Place(area, folder), World())
 
 
 def whole(_key):
@@ -39,7 +54,7 @@ def opened(area, tmp_path):
     found = []
 
     def again():
-        found.append(ShardedCheckpoints(area, tmp_path / "scratch", World()))
+        found.append(keeper_of(area, tmp_path / "scratch"))
         return found[-1]
 
     yield again
@@ -95,12 +110,12 @@ class Refusing(FolderArea):
 
 def test_what_fails_behind_the_training_is_raised_at_the_next_save(tmp_path):
     area = Refusing(tmp_path / "kept")
-    checkpoints = ShardedCheckpoints(area, tmp_path / "scratch", World())
+    checkpoints = keeper_of(area, tmp_path / "scratch")
     checkpoints.save(snapshot(1), 1)
     with pytest.raises(TrainingError, match=r"No space left.*free some space and resume"):
         checkpoints.save(snapshot(2), 2)
     checkpoints.close()
-    again = ShardedCheckpoints(area, tmp_path / "scratch", World())
+    again = keeper_of(area, tmp_path / "scratch")
     assert again.latest(whole) is None
     save(again, 3)
     assert again.latest(whole).values["next_step"] == 3
@@ -121,7 +136,7 @@ class Slow(FolderArea):
 
 def test_training_does_not_wait_for_a_checkpoint_but_for_the_one_before(tmp_path):
     area = Slow(tmp_path / "kept")
-    checkpoints = ShardedCheckpoints(area, tmp_path / "scratch", World())
+    checkpoints = keeper_of(area, tmp_path / "scratch")
     checkpoints.save(snapshot(1), 1)  # returns although nothing can be written
     assert not any(name.endswith("safetensors") for name in area.names())
     area.go_on.set()
@@ -132,30 +147,87 @@ def test_training_does_not_wait_for_a_checkpoint_but_for_the_one_before(tmp_path
     checkpoints.close()
 
 
-def test_damage_and_checkpoints_of_another_kind_are_refused(tmp_path):
-    local = LocalCheckpoints(tmp_path / "kept")
-    checkpoints = ShardedCheckpoints(local.area, tmp_path / "scratch", World())
+def test_damage_and_checkpoints_of_another_version_are_refused(tmp_path):
+    area = FolderArea(tmp_path / "kept")
+    checkpoints = keeper_of(area, tmp_path / "scratch")
     save(checkpoints, 1)
-    file = tmp_path / "kept/update-00000001/whole-00000.safetensors"
+    file = tmp_path / "kept/update-00000001/whole-00000-000.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(TrainingError, match=r"whole-00000\.safetensors is damaged"):
+    with pytest.raises(TrainingError, match=r"whole-00000-000\.safetensors is damaged"):
         checkpoints.latest(whole)
     checkpoints.close()
 
-    other = LocalCheckpoints(tmp_path / "other")
-    save_snapshot(Snapshot({}, {"format": 1}), other, 1)
-    checkpoints = ShardedCheckpoints(other.area, tmp_path / "scratch", World())
-    with pytest.raises(TrainingError, match="update-00000001 was not made by sharded training"):
+    older = tmp_path / "older/update-00000001"
+    older.mkdir(parents=True)
+    (older / "state.safetensors").write_bytes(b"")
+    (older / "state.json").write_text('{"format": 1}')
+    checkpoints = keeper_of(FolderArea(tmp_path / "older"), tmp_path / "scratch")
+    with pytest.raises(TrainingError, match="update-00000001 was written by another version"):
         checkpoints.latest(whole)
+    assert (older / "state.json").exists()
     checkpoints.close()
+
+
+class Crash(BaseException):
+    """The end of a process."""
+
+
+class Mortal(FolderArea):
+    """Nothing reaches it after so many changes, as when its process is killed."""
+
+    def __init__(self, folder, changes_left):
+        super().__init__(folder)
+        self.left = changes_left
+
+    def _one_less(self):
+        self.left -= 1
+        if self.left < 0:
+            raise Crash
+
+    def put_file(self, name, path):
+        self._one_less()
+        super().put_file(name, path)
+
+    def put_json(self, name, value):
+        self._one_less()
+        super().put_json(name, value)
+
+    def delete(self, name):
+        self._one_less()
+        if self.left == 0:  # dies in the middle of it, when the manifest is gone
+            (self._folder / name / "MANIFEST.json").unlink()
+            raise Crash
+        super().delete(name)
+
+
+def test_a_process_that_dies_at_any_point_leaves_a_whole_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(piece_files, "FILE_BYTES", 8)  # a file for each tensor
+    found = []
+    for changes in range(8):
+        folder = tmp_path / str(changes)
+        first = keeper_of(FolderArea(folder), tmp_path / "scratch")
+        save(first, 1)
+        dying = keeper_of(Mortal(folder, changes), tmp_path / "scratch")
+        with suppress(Crash):
+            save(dying, 2)
+        again = keeper_of(FolderArea(folder), tmp_path / "scratch")
+        taken = again.latest(whole)
+        step = taken.values["next_step"]
+        assert taken.part("parameters")["w"].unique().tolist() == [step]
+        assert newest_checkpoint(FolderArea(folder)) == f"update-{step:08d}"
+        save(again, 3)
+        assert {name.partition("/")[0] for name in again._area.names()} == {"update-00000003"}
+        found.append(step)
+    # two files, receipt, state, manifest: whole with the fifth change; the sixth deletes
+    assert found == [1, 1, 1, 1, 1, 2, 2, 2]
 
 
 def test_no_part_of_a_checkpoint_is_pickled(tmp_path):
     area = FolderArea(tmp_path / "kept")
-    checkpoints = ShardedCheckpoints(area, tmp_path / "scratch", World())
+    checkpoints = keeper_of(area, tmp_path / "scratch")
     save(checkpoints, 1)
     checkpoints.close()
     kinds = {name.rpartition(".")[2] for name in area.names()}
     assert kinds == {"json", "safetensors"}
     state = json.loads((tmp_path / "kept/update-00000001/state.json").read_text())
-    assert state["files"]["whole-00000.safetensors"]["parameters/w"]["shape"] == [2, 3]
+    assert state["files"]["whole-00000-000.safetensors"]["parameters/w"]["shape"] == [2, 3]
