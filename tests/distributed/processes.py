@@ -25,10 +25,13 @@ class Ended(NamedTuple):
     output: str
 
 
-def run_world(program: Callable[..., None], size: int, *arguments: object) -> list[Ended]:
+def run_world(
+    program: Callable[..., None], size: int, *arguments: object, stopped: int | None = None
+) -> list[Ended]:
     """Call a function in `size` processes of a world; return how each ended, by rank.
 
-    torchrun would end the other processes as soon as one has failed; here they end by themselves.
+    torchrun would end the other processes as soon as one has failed; here they end by themselves,
+    but for one that is `stopped` and hears no signal: it is killed after the others.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -41,8 +44,8 @@ def run_world(program: Callable[..., None], size: int, *arguments: object) -> li
         ]
         for process in processes:
             process.start()
-        for process in processes:
-            process.join(PATIENCE_SECONDS)
+        for rank, process in sorted(enumerate(processes), key=lambda one: one[0] == stopped):
+            process.join(0 if rank == stopped else PATIENCE_SECONDS)
             process.kill()
             process.join()
         return [Ended(p.exitcode, o.read_text()) for p, o in zip(processes, outputs, strict=True)]

@@ -1,5 +1,6 @@
 """Whatever happens to one process, all end, soon, and say why."""
 
+import json
 import re
 import signal
 import time
@@ -9,8 +10,10 @@ import pytest
 from distributed import engine_program
 from distributed.engine_program import train, twelve_samples
 from distributed.processes import run_torchrun, run_world
+from safetensors.torch import load_file
 from stage_world import rows
 
+from uae.training import watchdog
 from uae.training.checkpoint import LocalCheckpoints
 from uae.training.keeper import newest_checkpoint
 
@@ -88,11 +91,56 @@ def test_processes_that_do_not_see_one_place_for_checkpoints_are_refused(tmp_pat
     assert all(text in one.output for one in ended)
 
 
-@pytest.mark.parametrize("where", [0, 1])
-def test_a_process_that_hangs_is_named_with_its_place(tmp_path, where):
+@pytest.mark.parametrize(
+    ("what", "where", "place"),
+    [
+        ("hang", 0, r"has not come; it is at .*engine_program.py line \d+ in hang"),
+        ("spin", 1, r"has not come; it is at .*engine_program.py line \d+ in spin"),
+        ("stopped", 1, r"is gone or stopped; it was at .*engine_program.py line \d+ in stop"),
+    ],
+)
+def test_a_process_that_hangs_is_named_with_its_place(tmp_path, what, where, place):
     started = time.monotonic()
-    ended = run_two(tmp_path, "hang", where, patience=timedelta(seconds=4))
+    stopped = where if what == "stopped" else None
+    patience = timedelta(seconds=3)
+    ended = run_world(engine_program.main, 2, tmp_path, 2, what, where, patience, stopped=stopped)
     assert ended[1 - where].code == 1
-    expected = rf"process {where} of 2 has not come; it is at .*engine_program.py line \d+ in hang"
-    assert re.search(expected, ended[1 - where].output)
-    assert time.monotonic() - started < 60  # the hanging one sleeps for 20 seconds
+    assert re.search(f"process {where} of 2 {place}", ended[1 - where].output)
+    assert time.monotonic() - started < 40  # patience, to ask for the place, and to start
+    if what == "spin":  # nobody ends it but itself
+        assert ended[where].code == watchdog.EXIT_CODE
+
+
+def test_a_process_that_waits_where_nothing_times_out_is_ended_by_its_watchdog(tmp_path):
+    ended = run_world(engine_program.wait_elsewhere, 2, tmp_path, 2, 1)
+    assert [one.code for one in ended] == [watchdog.EXIT_CODE] * 2
+    expected = r"has been at .* for \d s. process 1 of 2 has not come; it is at .* in spin"
+    assert re.search(expected, ended[0].output)
+    assert re.search(expected, (tmp_path / "0.txt").read_text())
+    assert "in spin" in (tmp_path / "1.txt").read_text()
+
+
+def test_what_is_not_finite_in_one_process_is_skipped_in_all(tmp_path):
+    broken = (3, "sample-2")  # begins a pass of the second of two, and of three
+    alone = train(twelve_samples(), tmp_path / "alone", broken=broken)
+    ended = run_world(engine_program.fit_with_broken, 2, tmp_path / "two", 2, broken)
+    assert [one.code for one in ended] == [0, 0], "\n".join(one.output for one in ended)
+    two = load_file(tmp_path / "two/weights.safetensors")
+    assert all((two[name] - alone[name]).abs().max() < 1e-6 for name in alone)
+    for how in ("alone", "two"):
+        (skipped,) = json.loads((tmp_path / how / "log/skipped.json").read_text())
+        assert (skipped["update"], skipped["kind"]) == (3, "loss")
+        assert "sample-2" in skipped["samples"]
+        counts = [row["skipped_updates"] for row in rows(tmp_path / how / "log")]
+        assert counts == [0, 0, 0, 1, 1, 1, 1, 1]
+
+
+def test_resumed_with_three_processes_instead_of_two_goes_on(tmp_path):
+    ended = run_two(tmp_path, "terminated")
+    assert [one.code for one in ended] == [-signal.SIGTERM] * 2
+    ended = run_world(engine_program.fit_with_broken, 3, tmp_path, 3, None)
+    assert [one.code for one in ended] == [0] * 3, "\n".join(one.output for one in ended)
+    alone = train(twelve_samples(), tmp_path / "whole")
+    three = load_file(tmp_path / "weights.safetensors")
+    assert all((three[name] - alone[name]).abs().max() < 1e-6 for name in alone)
+    assert [row["step"] for row in rows(tmp_path / "log")] == list(range(8))

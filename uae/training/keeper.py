@@ -38,6 +38,7 @@ _PREFIX = "update-"
 _MEETING = "meeting"
 _POLL_SECONDS = 0.2
 _CLOSE_SECONDS = 10.0  # for what is nearly written when training fails
+_LAST_RECEIPTS_SECONDS = 2.0  # for those of processes that may be gone
 
 
 class CheckpointKeeper:
@@ -132,8 +133,12 @@ class CheckpointKeeper:
 
     def close(self) -> None:
         """Give up what is not settled: after an error the other processes may be gone."""
-        wait([work for work in (self._written, self._committed) if work], _CLOSE_SECONDS)
-        self._stopped.set()
+        if self._written is not None:
+            wait([self._written], _CLOSE_SECONDS)
+        if self._committed is not None:
+            wait([self._committed], _LAST_RECEIPTS_SECONDS)
+            self._stopped.set()
+            wait([self._committed], _CLOSE_SECONDS)
         shutil.rmtree(self._own, ignore_errors=True)
 
     def _write(self, pieces: Mapping[str, Pieces], folder: str, attempt: str) -> None:

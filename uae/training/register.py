@@ -44,7 +44,7 @@ class Register:
         self._beats = 0
         self._seen: tuple[int, ...] = ()
         self._moved_at = time.monotonic()
-        self._is_lost = False
+        self._lost_at: float | None = None
         self._thread = threading.Thread(target=self._go_on, daemon=True)
         self._say()
         self._thread.start()
@@ -65,7 +65,7 @@ class Register:
 
     def given_up(self) -> str | None:
         """Return the words of a process that has given up, None if none has."""
-        if self._is_lost:
+        if self._lost_at is not None:
             return None
         try:
             if not self._store.check([_GIVEN_UP]):
@@ -79,6 +79,11 @@ class Register:
     def still_seconds(self) -> float:
         """For how long the main thread has stood at one instruction, with no meeting since."""
         return time.monotonic() - self._moved_at
+
+    @property
+    def lost_seconds(self) -> float:
+        """For how long the store of the register has been gone, with the process that keeps it."""
+        return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
 
     def where(self) -> str:
         """Name the line of the main thread."""
@@ -126,7 +131,7 @@ class Register:
             try:
                 self._say()
             except RuntimeError:  # the process that keeps the store is gone
-                self._is_lost = True
+                self._lost_at = time.monotonic()
 
     def _say(self) -> None:
         self._beats += 1
@@ -134,7 +139,7 @@ class Register:
         seen = (id(frame), frame.f_lasti, messages.progress())
         if seen != self._seen:
             self._seen, self._moved_at = seen, time.monotonic()
-        if self._is_lost:
+        if self._lost_at is not None:
             return
         said = {
             "beats": self._beats,

@@ -5,7 +5,8 @@ tensors on their way through nccl sits in some call on the GPU, and one that han
 a thread looks at the main thread every second. It ends the process where the main thread
 
 - has stood at the same instruction for longer than the patience, with no meeting in between, or
-- goes on by itself although another process has given up waiting for it.
+- goes on by itself although another process has given up waiting for it, or
+- has for that long been without the process through which all have met.
 
 It says first which process has not come, and where that is.
 """
@@ -56,14 +57,18 @@ class Watchdog:
                 self._end(f"another process has given up waiting: {given_up}")
             if self._register.still_seconds > self._limit_seconds:
                 self._end(self._waited())
+            if self._register.lost_seconds > self._limit_seconds:
+                self._end(f"the process that all met through is gone; {self._own_place()}")
 
     def _waited(self) -> str:
         """Say for how long this process has waited, and for whom."""
-        register = self._register
-        still, where = register.still_seconds, register.where()
-        missing = register.missing()
-        register.give_up(missing)
-        return f"this process has been at {where} for {still:.0f} s. {missing}".rstrip()
+        own, missing = self._own_place(), self._register.missing()
+        self._register.give_up(missing)
+        return f"{own}. {missing}".rstrip()
+
+    def _own_place(self) -> str:
+        still = self._register.still_seconds
+        return f"this process has been at {self._register.where()} for {still:.0f} s"
 
     def _end(self, text: str) -> None:
         if self._closed.is_set():  # the main thread has come back meanwhile
