@@ -3,10 +3,10 @@
 Only a block's inputs live from the forward to the backward pass. What is recomputed is a block's
 `forward`, not its call: hooks such as FSDP's stay outside, where the backward pass has its own.
 
-transformers' own gradient checkpointing would do for neither model: it acts in training mode alone,
-and drops the cache that a group of captions shares its prompt by. Here a layer of the language model
-gets its cached keys and values as inputs and returns the longer ones, so that computing it twice
-does not lengthen the cache twice.
+The libraries' own gradient checkpointing does not fit: diffusers' recomputes calls, and
+transformers' acts in training mode alone and drops the cache by which a group of captions shares
+its prompt. Here a layer of the language model gets its cached keys and values as inputs and returns
+the longer ones, so that computing it twice does not lengthen the cache twice.
 """
 
 from collections.abc import Callable
@@ -38,9 +38,7 @@ class _OneLayerCache:
     def __init__(self, keys: Tensor | None, values: Tensor | None) -> None:
         self.keys, self.values = keys, values
 
-    def update(
-        self, keys: Tensor, values: Tensor, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         if self.keys is not None and self.values is not None:
             keys = torch.cat([self.keys, keys], dim=-2)
             values = torch.cat([self.values, values], dim=-2)

@@ -35,8 +35,8 @@ class ModelsRecipe(Strict):
             return self
         if self.frozen_dtype == "bfloat16":
             raise ValueError(
-                "frozen_dtype: bfloat16 and sharding.compute: float32 contradict each other: frozen "
-                "blocks compute in the type that they are kept in; give both the same"
+                "frozen_dtype: bfloat16 and sharding.compute: float32 contradict each other: "
+                "frozen blocks compute in the type that they are kept in; give both the same"
             )
         return self
 
