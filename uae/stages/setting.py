@@ -188,8 +188,9 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
     )
     aside = recipe.num_set_aside
     order = SampleOrder(len(train), section.batch_size, recipe.seed, stage, num_set_aside=aside)
+    models = recipe.models
     with (
-        exact_numerics(recipe.models.num_threads) as device,
+        exact_numerics(models.num_threads, is_rounded=models.computes_in_bfloat16) as device,
         _loaded(stage, recipe, model_in, share.world, device) as (model, shards),
     ):
         yield Setting(

@@ -49,6 +49,13 @@ def trained_in_full(stage: str, recipe: Recipe) -> frozenset[str]:
     return frozenset({"decoder"} if is_full else ())
 
 
+def frozen_blocks(model: AutoEncoder, stage: str, recipe: Recipe) -> dict[str, list[nn.Module]]:
+    """Return the blocks whose own weights a stage does not train, by model."""
+    models = _models(model) | {"vision tower": vision_blocks(model)}
+    in_full = trained_in_full(stage, recipe)
+    return {name: found.blocks for name, found in models.items() if name not in in_full}
+
+
 class Shards:
     """The shared-out models of a stage; none where each process holds them whole."""
 
@@ -181,11 +188,7 @@ def _models(model: AutoEncoder) -> dict[str, Blocks]:
 
 def _lowered(model: AutoEncoder, stage: str, recipe: Recipe) -> dict[str, list[nn.Module]]:
     """Return the blocks that are kept in bfloat16, by model."""
-    if recipe.models.frozen_dtype == "float32":
-        return {}
-    models = _models(model) | {"vision tower": vision_blocks(model)}
-    in_full = trained_in_full(stage, recipe)
-    return {name: found.blocks for name, found in models.items() if name not in in_full}
+    return {} if recipe.models.frozen_dtype == "float32" else frozen_blocks(model, stage, recipe)
 
 
 def _shard(model: Blocks, mesh: DeviceMesh, recipe: ShardingRecipe) -> None:
