@@ -67,17 +67,16 @@ def _add_gpu(plan: argparse.ArgumentParser) -> None:
 
 def _add_execution(plan: argparse.ArgumentParser) -> None:
     dtypes = ("float32", "bfloat16")
-    plan.add_argument("--dtype", choices=dtypes, help="of computing; default: the recipe's")
+    plan.add_argument("--dtype", choices=dtypes, help="of blocks' computing; default: the recipe's")
     plan.add_argument(
         "--stored",
         choices=dtypes,
-        help="of frozen weights; this and the next two: by default what published models need, "
-        "for others what the trainer does",
+        help="of blocks that are not trained; default: the recipe's models.frozen_dtype",
     )
     plan.add_argument(
         "--recompute-blocks",
         choices=("yes", "no"),
-        help="the decoder's activations in the backward pass",
+        help="activations of blocks in the backward pass; default: the recipe's",
     )
     plan.add_argument(
         "--sharding",
@@ -87,7 +86,8 @@ def _add_execution(plan: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--caches",
         choices=("kept", "streamed"),
-        help="latents, hidden states and conditions of all samples in memory, or made anew",
+        help="latents, hidden states and conditions of all samples in memory, or made anew; "
+        "default: streamed where the recipe streams its data",
     )
 
 
@@ -135,17 +135,18 @@ def _gpu(options: argparse.Namespace) -> Gpu:
 
 
 def _execution(options: argparse.Namespace, recipe: Recipe) -> Execution:
-    from uae.planning.configs import find_configs
     from uae.planning.execution import execution_of
 
-    is_published = find_configs(recipe.models.base).is_published
-    chosen = execution_of(recipe, is_published=is_published)
     names = ("dtype", "stored", "sharding", "caches")
     changes = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in changes.items() if value is not None}
     if options.recompute_blocks is not None:
-        given["checkpoint_blocks"] = options.recompute_blocks == "yes"
-    return chosen.model_copy(update=given)
+        given["recompute_blocks"] = options.recompute_blocks == "yes"
+    execution = execution_of(recipe).model_copy(update=given)
+    contradiction = execution.contradiction()
+    if contradiction is not None:
+        raise TrainingError(f"--dtype, --stored and --sharding contradict: {contradiction}")
+    return execution
 
 
 def _count(text: str) -> int:

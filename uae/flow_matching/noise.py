@@ -32,6 +32,13 @@ def draw_noise(shape: Sequence[int], source: NoiseSource | None, device: torch.d
         each = shape[0] // len(source.places)
         rows = (source.num_samples, each, *shape[1:])
         whole = torch.randn(rows, generator=source.generator, device=source.generator.device)
-        return whole[list(source.places)].flatten(0, 1).to(device)
+        return _moved(whole[list(source.places)].flatten(0, 1), device)
     origin = device if source is None else source.device
-    return torch.randn(tuple(shape), generator=source, device=origin).to(device)
+    return _moved(torch.randn(tuple(shape), generator=source, device=origin), device)
+
+
+def _moved(noise: Tensor, device: torch.device) -> Tensor:
+    """Move noise without waiting for what a GPU still computes."""
+    if noise.device.type == "cpu" and device.type == "cuda":
+        return noise.pin_memory().to(device, non_blocking=True)
+    return noise.to(device)

@@ -24,6 +24,7 @@ from uae.models.lora import LoraHost
 LORA_TARGETS = r".*\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
 POOLED = "pooled_projection"
 _TIMESTEPS = 1000  # SD3 counts time from 0 to 1000
+_VAE_PIXELS = 8 * 512**2  # that go through SD3's VAE at once, at 3 KB each
 
 
 class Decoder(LoraHost):
@@ -47,7 +48,10 @@ class Decoder(LoraHost):
     def velocity(self, latents_BCHW: Tensor, t: Tensor | float, context_BTD: Tensor) -> Tensor:
         """Predict noise - data at time t (one for all, or (B,)): (B, C, H, W)."""
         count = len(latents_BCHW)
-        times = torch.as_tensor(t, dtype=torch.float32, device=latents_BCHW.device).expand(count)
+        if isinstance(t, Tensor):
+            times = t.to(latents_BCHW.device, torch.float32).expand(count)
+        else:  # filled on the device: a copy from main memory would wait for it
+            times = latents_BCHW.new_full((count,), t, dtype=torch.float32)
         velocity: Tensor = self.transformer(
             hidden_states=latents_BCHW,
             encoder_hidden_states=context_BTD,
@@ -106,8 +110,13 @@ class Decoder(LoraHost):
 
         The posterior's mode is taken, not a sample: it can be cached, and its variance is tiny.
         """
-        mode = self.vae.encode(images_BCHW.to(self.device) * 2 - 1).latent_dist.mode()
-        config = self.vae.config
+        scaled_BCHW, config = images_BCHW.to(self.device) * 2 - 1, self.vae.config
+        mode = torch.cat(
+            [
+                self.vae.encode(batch).latent_dist.mode()
+                for batch in torch.split(scaled_BCHW, _pictures_at_once(*scaled_BCHW.shape[-2:]))
+            ]
+        )
         latents: Tensor = (mode - (config.shift_factor or 0.0)) * config.scaling_factor
         return latents
 
@@ -115,8 +124,15 @@ class Decoder(LoraHost):
         """Decode latents to RGB in [0, 1]; differentiable where it does not clip."""
         config = self.vae.config
         unscaled = latents_BCHW / config.scaling_factor + (config.shift_factor or 0.0)
-        images: Tensor = self.vae.decode(unscaled, return_dict=False)[0]
-        return (images / 2 + 0.5).clamp(0, 1)
+        factor = 2 ** (len(config.block_out_channels) - 1)
+        height, width = (side * factor for side in unscaled.shape[-2:])
+        images_BCHW = torch.cat(
+            [
+                self.vae.decode(batch, return_dict=False)[0]
+                for batch in torch.split(unscaled, _pictures_at_once(height, width))
+            ]
+        )
+        return (images_BCHW / 2 + 0.5).clamp(0, 1)
 
     def save(self, bundle: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write transformer/, vae/, scheduler/ and the pooled embedding without adapters."""
@@ -143,6 +159,10 @@ class Decoder(LoraHost):
         if scheduler.get("use_dynamic_shifting") or "shift" not in scheduler:
             raise ModelError(f"{bundle / 'scheduler'} must have a constant shift, got {scheduler}")
         return cls(transformer.to(device), vae.to(device), pooled.to(device), scheduler)
+
+
+def _pictures_at_once(height: int, width: int) -> int:
+    return max(_VAE_PIXELS // (height * width), 1)
 
 
 def flow_matching_scheduler(shift: float) -> dict[str, Any]:

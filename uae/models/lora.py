@@ -36,6 +36,11 @@ class LoraHost:
         """Names of all adapters, in the order in which they were added."""
         return tuple(self._recipes)
 
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Names of the adapters that are applied."""
+        return tuple(self._active)
+
     def add_lora(self, name: str, recipe: LoraRecipe, seed: int, *, active: bool = True) -> None:
         """Add a trainable adapter: A gaussian with std 1 / rank, B zero, so it changes nothing yet.
 
@@ -96,8 +101,12 @@ class LoraHost:
         """Run as plain linear layers with the active adapters added to the weights.
 
         For sampling many tokens without gradients. The numbers differ from the unfolded model's
-        by float32 rounding; the stored weights are not touched.
+        by float32 rounding; the stored weights are not touched. Weights in bfloat16 would round
+        most of an adapter away: layers that have them run as they are.
         """
+        if not all(_is_float32(layer) for layer in self._layers.values()):
+            yield
+            return
         places = [(*self._parent(module), layer) for module, layer in self._layers.items()]
         with torch.no_grad():
             for parent, child, layer in places:
@@ -157,6 +166,14 @@ class LoraHost:
         for key, place in places.items():
             place.data.copy_(tensors[_PEFT_PREFIX + key])
         self._activate([*self._active, name])
+
+    def base_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the root's parameters by the names that they have without adapters."""
+        return {
+            name.replace(".base_layer.", "."): parameter
+            for name, parameter in self._root.named_parameters()
+            if ".lora_" not in name
+        }
 
     def base_state_dict(self) -> dict[str, Tensor]:
         """Return the root's weights as if it carried no adapter."""
@@ -221,6 +238,10 @@ class _Folded(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.weight, self.bias)
+
+
+def _is_float32(layer: Any) -> bool:
+    return bool(layer.base_layer.weight.dtype == torch.float32)
 
 
 def _peft_config(recipe: LoraRecipe, targets: str) -> Any:

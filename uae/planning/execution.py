@@ -18,42 +18,33 @@ class Execution(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dtype: Dtype  # of computing
-    stored: Dtype  # of weights that are not trained
-    checkpoint_blocks: bool  # recompute the decoder's blocks in the backward pass
+    dtype: Dtype  # in which blocks compute
+    stored: Dtype  # of blocks that are not trained
+    scorer: Dtype  # of scorers that give a loss or reward
+    recompute_blocks: bool  # in the backward pass
     sharding: Sharding  # whose blocks are cut over the processes: the trained models', or all
     caches: Caches  # latents, hidden states and conditions: kept for all samples, or made anew
 
-    def not_built(self) -> list[str]:
-        """Return what of this the trainer cannot do yet."""
-        wanted = {
-            "bfloat16 without sharding": (
-                self.dtype == "bfloat16" and self.sharding == "replicated"
-            ),
-            "frozen weights kept in bfloat16": self.stored == "bfloat16",
-            "recomputing the decoder's blocks": self.checkpoint_blocks,
-            "data that is streamed instead of kept": self.caches == "streamed",
-        }
-        return [name for name, is_wanted in wanted.items() if is_wanted]
+    def contradiction(self) -> str | None:
+        """Return why no trainer computes like this, if so."""
+        if (self.dtype, self.stored) == ("float32", "bfloat16"):
+            return "frozen blocks that are kept in bfloat16 compute in it, not in float32"
+        if self.dtype != self.stored and self.sharding == "replicated":
+            return "without sharding blocks compute in the type that they are kept in"
+        return None
 
 
-def execution_of(recipe: Recipe, *, is_published: bool) -> Execution:
-    """Return how a recipe is computed.
-
-    Args:
-        recipe: Its section `models` says how models are shared out, and in which type they compute.
-        is_published: Of published models the rest is what their size needs, built or not; of all
-            others it is what the trainer does.
-    """
-    sharding = recipe.models.sharding
-    dtype: Dtype = "float32" if sharding == "replicated" else sharding.compute
+def execution_of(recipe: Recipe) -> Execution:
+    """Return how a recipe is computed, by its sections `models` and `data`."""
+    models, sharding = recipe.models, recipe.models.sharding
     whose: Sharding = "replicated"
     if sharding != "replicated":
         whose = "all" if sharding.frozen == "sharded" else "trained"
     return Execution(
-        dtype=dtype,
-        stored=dtype if is_published else "float32",
-        checkpoint_blocks=is_published,
+        dtype=models.frozen_dtype if sharding == "replicated" else sharding.compute,
+        stored=models.frozen_dtype,
+        scorer=models.scorer_dtype,
+        recompute_blocks=models.recompute_blocks,
         sharding=whose,
-        caches="streamed" if is_published else "kept",
+        caches="kept" if recipe.data.streaming is None else "streamed",
     )

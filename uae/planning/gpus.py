@@ -19,9 +19,14 @@ class Gpu:
     name: str
     memory_bytes: int
     bfloat16_flops: float  # per second
-    float32_flops: float  # per second, without TF32, as PyTorch multiplies float32 by default
+    float32_flops: float  # per second, without TF32
     memory_bytes_per_second: float
     link_bytes_per_second: float  # to the other GPUs of its machine, in one direction
+
+    @property
+    def tf32_flops(self) -> float:
+        """Per second, for float32 numbers around blocks in bfloat16: half, on all of these."""
+        return self.bfloat16_flops / 2
 
     @property
     def usable_bytes(self) -> int:

@@ -1,7 +1,7 @@
 """What a stage holds on each GPU from its first update to its last.
 
 Of a model that is shared out, the blocks are cut over the processes; embeddings, final layers,
-connector and adapters stay whole, as in `uae.training.sharding`.
+connector and adapters stay whole and float32, as in `uae.training.sharding`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,29 @@ _MOMENTS = 2  # AdamW's; the step's number stays on the CPU
 GATHERED_BLOCKS = 2  # of a model that is shared out: the one that computes, and the next
 
 
-def sharded_parts(execution: Execution, models: StageModels) -> set[str]:
-    """Return which of encoder and decoder are shared out."""
+def shared_parts(execution: Execution, models: StageModels) -> set[str]:
+    """Return which of encoder and decoder are cut over the processes."""
     if execution.sharding == "replicated":
         return set()
     if execution.sharding == "all":
         return {"encoder", "decoder"}
     return {name.split("/")[0] for name in models.trained} & {"encoder", "decoder"}
+
+
+def gathered_parts(execution: Execution, models: StageModels, world_size: int) -> set[str]:
+    """Return whose blocks FSDP copies together for computing, in `uae.training.sharding`.
+
+    Those that are kept in bfloat16 and whole compute where they are.
+    """
+    if execution.sharding == "replicated":
+        return set()
+    shared = shared_parts(execution, models) if world_size > 1 else set()
+    lowered = execution.stored == "bfloat16"
+    return {
+        part
+        for part in ("encoder", "decoder")
+        if part in shared or part in models.in_full or not lowered
+    }
 
 
 def resident_memory(
@@ -39,20 +55,18 @@ def resident_memory(
         world_size: Number of processes.
     """
     section: TrainedStage = getattr(load.recipe, stage)
-    execution, sharded = load.execution, sharded_parts(load.execution, models)
-    wider = _size(execution.stored) // _size(execution.dtype)
+    execution, shared = load.execution, shared_parts(load.execution, models)
     sizes = {
-        part: wider * (size - _elsewhere(part, sharded, models, world_size))
+        part: size - _elsewhere(part, shared, models, world_size)
         for part, size in models.weights.items()
     }
     trained = trained_bytes(models, execution, world_size)
-    others = 1 - models.num_lora / models.num_trained  # trained as they are, without adapters
-    gathered = max((models.blocks[part].largest for part in sharded), default=0)
+    parts = gathered_parts(execution, models, world_size)
+    gathered = max((models.blocks[part].largest for part in parts), default=0)
     return {
         **{f"weights: {part}": size for part, size in sizes.items()},
-        "gathered blocks": GATHERED_BLOCKS * gathered if world_size > 1 else 0,
+        "gathered blocks": GATHERED_BLOCKS * gathered,
         "LoRA": _FLOAT * (models.num_lora + models.num_frozen_lora),
-        "float32 copies": int(trained * others) if execution.stored == "bfloat16" else 0,
         "gradients": trained,
         "optimizer": trained * _MOMENTS,
         "EMA": trained if section.optimizer.ema_decay is not None else 0,
@@ -64,7 +78,7 @@ def trained_bytes(models: StageModels, execution: Execution, world_size: int) ->
     """Return the float32 bytes of what is trained, as far as a process holds it."""
     numbers = models.num_trained
     in_blocks = models.num_trained_in_blocks
-    if in_blocks and "decoder" in sharded_parts(execution, models):
+    if in_blocks and "decoder" in shared_parts(execution, models):
         numbers -= in_blocks - in_blocks // world_size
     return _FLOAT * numbers
 
@@ -74,21 +88,17 @@ def exchanged_bytes(models: StageModels, execution: Execution, world_size: int) 
     if world_size == 1:
         return 0
     numbers = models.num_trained
-    if "decoder" in sharded_parts(execution, models):
+    if "decoder" in shared_parts(execution, models):
         numbers -= models.num_trained_in_blocks  # their gradients come back in pieces
     return _FLOAT * numbers
 
 
-def _elsewhere(part: str, sharded: set[str], models: StageModels, world_size: int) -> int:
+def _elsewhere(part: str, shared: set[str], models: StageModels, world_size: int) -> int:
     """Return the bytes of a part's weights that only other processes hold."""
-    if part not in sharded:
+    if part not in shared:
         return 0
-    total = models.blocks[part].total
-    return total - total // world_size
-
-
-def _size(dtype: str) -> int:
-    return 4 if dtype == "float32" else 2
+    stored = models.blocks[part].stored
+    return stored - stored // world_size
 
 
 def _caches(stage: Stage, load: Load, num_samples: int, world_size: int) -> int:

@@ -107,27 +107,12 @@ class MetaEncoder(Encoder):
         return torch.zeros(size, dtype=torch.bool, device=META)
 
 
-class MetaDecoder(Decoder):
-    """SD3 of the meta device, which computes in its weights' type; latents stay float32."""
-
-    def velocity(self, latents_BCHW: Tensor, t: Tensor | float, context_BTD: Tensor) -> Tensor:
-        """See `Decoder`."""
-        dtype = self.pooled_D.dtype
-        return super().velocity(latents_BCHW.to(dtype), t, context_BTD.to(dtype))
-
-    def encode_images(self, images_BCHW: Tensor) -> Tensor:
-        """See `Decoder`."""
-        return super().encode_images(images_BCHW.to(self.pooled_D.dtype))
-
-    def decode_latents(self, latents_BCHW: Tensor) -> Tensor:
-        """See `Decoder`."""
-        return super().decode_latents(latents_BCHW.to(self.pooled_D.dtype))
-
-
 def build_autoencoder(
-    configs: ModelConfigs, *, image_size: int, condition_tokens: int, dtype: torch.dtype
+    configs: ModelConfigs, *, image_size: int, condition_tokens: int
 ) -> AutoEncoder:
     """Return the auto-encoder of a bundle or of published configurations, frozen, without numbers.
+
+    It is float32, as after loading.
 
     Raises:
         ModelError: If a configuration is missing, or the parts do not fit each other or the size.
@@ -141,8 +126,8 @@ def build_autoencoder(
         transformer = SD3Transformer2DModel.from_config(configs.read("transformer/config.json"))
         vae = AutoencoderKL.from_config(configs.read("vae/config.json"))
     parts = (encoder, connector, transformer, vae)
-    frozen = [_cast(part.requires_grad_(False), dtype) for part in parts]
-    pooled = torch.empty(transformer.config.pooled_projection_dim, dtype=dtype, device=META)
+    frozen = [_cast(part.requires_grad_(False), torch.float32) for part in parts]
+    pooled = torch.empty(transformer.config.pooled_projection_dim, device=META)
     scheduler = configs.read("scheduler/scheduler_config.json")
     folder = configs.tokenizer_folder
     tokenizer = folder and Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
@@ -150,7 +135,7 @@ def build_autoencoder(
     return AutoEncoder(
         MetaEncoder(frozen[0], tokenizer, processor),
         frozen[1],
-        MetaDecoder(frozen[2], frozen[3], pooled, scheduler),
+        Decoder(frozen[2], frozen[3], pooled, scheduler),
         configs.info.model_copy(update=changes),
     )
 

@@ -24,18 +24,23 @@ class Phase:
     """A part of an update, or of a stage's start."""
 
     name: str
-    flops: int
-    activation_bytes: int = 0
+    cost: Cost
     held: Mapping[str, int] = field(default_factory=dict)  # other memory, by part
     bytes_read: int = 0  # where reading weights bounds the time, not computing
-    encoder_passes: int = 0  # how often all of a model's weights are needed: what sharding gathers
+    encoder_passes: int = 0  # in which a shared-out model's weights are gathered block by block
     decoder_passes: int = 0
-    gathers_encoder: bool = False  # as a whole, where it is shared out: captions end one by one
+    is_whole: bool = False  # shared-out models are gathered as a whole meanwhile
+    num_gatherings: int = 0  # how often they are, anew
+
+    @property
+    def flops(self) -> int:
+        """Operations, of all types."""
+        return self.cost.flops
 
     @property
     def peak_bytes(self) -> int:
-        """Memory on top of what the stage holds all the time."""
-        return self.activation_bytes + sum(self.held.values())
+        """Memory on top of what the stage holds all the time, gathered models aside."""
+        return self.cost.peak_bytes + sum(self.held.values())
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,7 @@ def start_phases(stage: Stage, load: Load, chunk: int) -> list[Phase]:
     recipe, works = load.recipe, load.works
     if stage == "pretrain_decoder":
         return [_read_pairs(load, chunk, 1)] if load.execution.caches == "kept" else []
-    scored = works.score(chunk)
-    phases = [Phase("features", scored.flops, scored.peak_bytes)]
+    phases = [Phase("features", works.score(chunk), is_whole=True, num_gatherings=1)]
     if stage == "cold_start":
         phases += _write(load, chunk, chunk, recipe.cold_start.max_new_tokens)
     elif stage == "understanding_for_generation":
@@ -115,7 +119,7 @@ def _cold_start(load: Load) -> list[Phase]:
     longest = load.works.train_reconstruction(
         load.part_size, section.num_sampling_steps, section.max_new_tokens
     )
-    done = Cost(cost.flops, longest.peak_bytes).times(load.num_passes)
+    done = _as_large_as(longest, cost).times(load.num_passes)
     steps = load.num_passes * section.num_sampling_steps
     return [_train(done, 3 * steps, 2 * load.num_passes)]  # steps: once more, recomputed
 
@@ -135,8 +139,7 @@ def _generation_for_understanding(load: Load) -> list[Phase]:
         *_draw_captions(load, drawn, -(-num_captions // drawn)),
         Phase(
             "train",
-            cost.flops * load.num_passes,
-            max(largest.peak_bytes - logits, 0),
+            _as_large_as(largest, cost, but=logits).times(load.num_passes),
             {"logits": logits},
             encoder_passes=(3 if has_reference else 2) * load.num_passes,
         ),
@@ -155,8 +158,8 @@ def _draw_captions(load: Load, count: int, times: int) -> list[Phase]:
     judged = (works.decode_latents(pictures) + works.score(pictures)).times(times)
     return [
         read,
-        Phase("draw", velocity.flops, velocity.peak_bytes, decoder_passes=steps * times),
-        Phase("decode and score", judged.flops, judged.peak_bytes),
+        Phase("draw", velocity, is_whole=True),
+        Phase("decode and score", judged, is_whole=True),
     ]
 
 
@@ -169,7 +172,7 @@ def _understanding_for_generation(load: Load) -> list[Phase]:
     shared = rollout.window_start_max / 2 if rollout.shared_initial_noise else 0  # mean
     alone = works.velocity(load.num_pictures, guided=guided) if shared else NOTHING
     whole = works.velocity(count, guided=guided)
-    flops = int(shared * alone.flops + (rollout.num_steps - shared) * whole.flops)
+    drawing = alone.times(shared) + whole.times(rollout.num_steps - shared)
     judged = works.decode_latents(count) + works.score(count)
     held = _trajectories(load, count)
     if isinstance(objective, DiffusionNftRecipe):
@@ -181,8 +184,8 @@ def _understanding_for_generation(load: Load) -> list[Phase]:
     trained = one.times(steps * load.num_passes)
     drawn = {key: size for key, size in held.items() if key != "pictures"}
     phases = [
-        Phase("draw", flops, whole.peak_bytes, drawn, decoder_passes=rollout.num_steps),
-        Phase("decode and score", judged.flops, judged.peak_bytes, held),
+        Phase("draw", drawing, drawn, is_whole=True, num_gatherings=1),
+        Phase("decode and score", judged, held, is_whole=True),
         _train(trained, steps * load.num_passes * passes, held=held),
     ]
     if load.execution.caches == "streamed":
@@ -200,7 +203,7 @@ def _trajectories(load: Load, count: int) -> dict[str, int]:
     condition = model.condition_tokens * model.connector.sizes["out_features"]
     return {
         "trajectories": count * latents * channels * height * width * _FLOAT,
-        "conditions": count * condition * load.works.dtype.itemsize,
+        "conditions": count * condition * _FLOAT,
         "pictures": count * 3 * model.image_size**2 * _FLOAT,
     }
 
@@ -212,7 +215,7 @@ def _read_pairs(load: Load, size: int, times: int) -> Phase:
     if load.works.model.condition_source == "in_context":
         read = load.works.read_in_context(size, size, tokens) + load.works.look(size)
     cost = (load.works.encode_images(size) + read).times(times)
-    return Phase("read pairs", cost.flops, cost.peak_bytes, encoder_passes=times)
+    return Phase("read pairs", cost, is_whole=True, num_gatherings=1)
 
 
 def _write(
@@ -227,15 +230,13 @@ def _write(
     if is_greedy and works.encoder.adapters:  # the adapters' layers are written out once more
         held["folded weights"] = works.folded_bytes()
     return [
-        Phase("look", looked.flops, looked.peak_bytes, encoder_passes=1),
+        Phase("look", looked, is_whole=True, num_gatherings=1),
         Phase(
             "write captions",
-            mean.cost.flops,
-            written.cost.peak_bytes,
+            _as_large_as(written.cost, mean.cost),
             held,
             mean.bytes_read,
-            encoder_passes=1,
-            gathers_encoder=True,
+            is_whole=True,
         ),
     ]
 
@@ -247,7 +248,7 @@ def _condition(load: Load, pictures: int, captions: int, longest: int, times: in
         cost = load.works.read_in_context(pictures, captions, tokens)
     else:
         cost = load.works.read_captions(captions, tokens)
-    return Phase("read captions", cost.flops * times, cost.peak_bytes, encoder_passes=times)
+    return Phase("read captions", cost.times(times), is_whole=True, num_gatherings=1)
 
 
 def _train(
@@ -258,9 +259,13 @@ def _train(
 ) -> Phase:
     return Phase(
         "train",
-        cost.flops,
-        cost.peak_bytes,
+        cost,
         held or {},
         encoder_passes=encoder_passes,
         decoder_passes=decoder_passes,
     )
+
+
+def _as_large_as(longest: Cost, mean: Cost, but: int = 0) -> Cost:
+    """Return the work of captions of mean length, in the memory that the longest take."""
+    return Cost(mean.flops, max(longest.peak_bytes - but, 0), mean.float32_flops)

@@ -33,6 +33,7 @@ class PhasePlan(_Part):
 
     name: str
     flops: int
+    float32_flops: int  # of them, in float32: adapters, VAE, and what stands around blocks
     bytes_read: int  # where it is above 0 the phase may be bound by memory
     exchanged_bytes: int
     memory_bytes: dict[str, int]  # beside what the stage holds all the time
@@ -111,7 +112,6 @@ class Plan(_Part):
     price_per_gpu_hour: float | None
     stages: list[StagePlan]
     refusals: list[str]  # what cannot work, each with the nearest thing that can
-    not_built: list[str]  # of what is assumed
 
     @computed_field  # type: ignore[prop-decorator]
     @property

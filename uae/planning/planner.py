@@ -12,10 +12,17 @@ from uae.planning.alternatives import nearest_fit, process_counts
 from uae.planning.configs import find_configs
 from uae.planning.execution import Execution, execution_of
 from uae.planning.gpus import NETWORK_BYTES_PER_SECOND, Gpu
-from uae.planning.memory import exchanged_bytes, resident_memory, sharded_parts, trained_bytes
+from uae.planning.memory import (
+    exchanged_bytes,
+    gathered_parts,
+    resident_memory,
+    shared_parts,
+    trained_bytes,
+)
 from uae.planning.phases import Load, Phase, start_phases, update_phases
 from uae.planning.plan import Batches, PhasePlan, Plan, StagePlan
 from uae.planning.stage_models import StageModels, build_stage_models
+from uae.planning.trace import NOTHING
 from uae.planning.works import Works
 from uae.recipe import Recipe, TrainedStage
 from uae.stages.setting import CHUNK
@@ -52,7 +59,7 @@ def make_plan(recipe: Recipe, assumptions: Assumptions) -> Plan:
         ModelError: If a model's configuration is missing.
     """
     configs = find_configs(recipe.models.base)
-    execution = assumptions.execution or execution_of(recipe, is_published=configs.is_published)
+    execution = assumptions.execution or execution_of(recipe)
     tokens = assumptions.condition_tokens or configs.info.condition_tokens
     stages, refusals = [], []
     for stage in STAGES:
@@ -82,7 +89,6 @@ def make_plan(recipe: Recipe, assumptions: Assumptions) -> Plan:
         price_per_gpu_hour=assumptions.price_per_gpu_hour,
         stages=stages,
         refusals=refusals,
-        not_built=execution.not_built(),
     )
 
 
@@ -99,7 +105,7 @@ class StagePlanner:
     ) -> None:
         self.stage, self.assumptions, self.execution = stage, assumptions, execution
         self._recipe, self._models, self._works = recipe, models, Works(models)
-        self._sharded = sharded_parts(execution, models)
+        self._shared = shared_parts(execution, models)
 
     def plan(self, section: TrainedStage, num_gpus: int) -> StagePlan:
         """Plan the stage with another section in the recipe's place.
@@ -115,7 +121,7 @@ class StagePlanner:
         held = resident_memory(self.stage, load, self._models, samples, num_gpus)
         buffer = exchanged_bytes(self._models, self.execution, num_gpus)
         stepping = trained_bytes(self._models, self.execution, num_gpus)
-        step = Phase("optimizer step", 0, held={"optimizer's temporaries": stepping + buffer})
+        step = Phase("optimizer step", NOTHING, {"optimizer's temporaries": stepping + buffer})
         return StagePlan(
             stage=self.stage,
             num_updates=section.num_updates,
@@ -133,17 +139,22 @@ class StagePlanner:
         )
 
     def _timed(self, phase: Phase, num_gpus: int) -> PhasePlan:
-        gpu, dtype = self.assumptions.gpu, self.execution.dtype
-        rate = gpu.float32_flops if dtype == "float32" else gpu.bfloat16_flops
-        computing = phase.flops / rate
+        gpu, cost = self.assumptions.gpu, phase.cost
+        # Around blocks in bfloat16 products of float32 numbers are made in TF32.
+        is_rounded = self.execution.dtype == "bfloat16"
+        rate = gpu.tf32_flops if is_rounded else gpu.float32_flops
+        computing = cost.float32_flops / rate
+        computing += (cost.flops - cost.float32_flops) / gpu.bfloat16_flops
         reading = phase.bytes_read / gpu.memory_bytes_per_second
-        exchanged = self._gathered(phase, num_gpus)
-        memory = {"activations": phase.activation_bytes, **phase.held}
-        if phase.gathers_encoder and num_gpus > 1 and "encoder" in self._sharded:
-            memory["gathered encoder"] = self._models.blocks["encoder"].total
+        exchanged = self._received(phase, num_gpus)
+        memory = {"activations": cost.peak_bytes, **phase.held}
+        if phase.is_whole:
+            parts = gathered_parts(self.execution, self._models, num_gpus)
+            memory["gathered models"] = sum(self._models.blocks[p].computing for p in parts)
         return PhasePlan(
             name=phase.name,
-            flops=phase.flops,
+            flops=cost.flops,
+            float32_flops=cost.float32_flops,
             bytes_read=phase.bytes_read,
             exchanged_bytes=exchanged,
             memory_bytes={part: size for part, size in memory.items() if size},
@@ -151,10 +162,11 @@ class StagePlanner:
             is_memory_bound=reading > computing,
         )
 
-    def _gathered(self, phase: Phase, num_gpus: int) -> int:
-        """Bytes of weights that a sharded phase receives from the other processes."""
+    def _received(self, phase: Phase, num_gpus: int) -> int:
+        """Bytes of weights that a phase receives from the other processes."""
         passes = {"decoder": phase.decoder_passes, "encoder": phase.encoder_passes}
-        total = sum(passes[part] * self._models.blocks[part].total for part in self._sharded)
+        times = {part: count + phase.num_gatherings for part, count in passes.items()}
+        total = sum(times[part] * self._models.blocks[part].computing for part in self._shared)
         return total * (num_gpus - 1) // num_gpus
 
     def _exchange_seconds(self, gradient_bytes: int, num_gpus: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,23 +11,28 @@ from torch import Tensor, nn
 from uae.models.autoencoder import AutoEncoder
 from uae.models.bundle import Stage
 from uae.models.lora import LoraHost
+from uae.models.precision import compute_lowered, decoder_blocks, encoder_blocks, lower
+from uae.models.recomputation import recompute_blocks
 from uae.planning.configs import ModelConfigs
 from uae.planning.execution import Execution
 from uae.planning.meta_models import build_autoencoder, build_scorer, size_in_bytes
 from uae.recipe import DiffusionNftRecipe, LoraRecipe, Recipe, TrainedStage
 from uae.rewards.reconstruction import ReconstructionScorer
+from uae.training.sharding import frozen_blocks, trained_in_full
 
+_FLOAT = 4
 _TRAINED = "trained"
 _WRITER = "caption adapter"
 _OLD = "old policy"
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """Bytes of a model's repeated blocks, in the type of computing: what can be shared out."""
+class BlockSizes:
+    """Bytes of a model's repeated blocks: what can be shared out."""
 
-    total: int
-    largest: int
+    stored: int
+    computing: int  # in the type in which they compute, gathered as a whole
+    largest: int  # one of them, in this type
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,9 @@ class StageModels:
 
     model: AutoEncoder
     scorer: ReconstructionScorer | None
-    weights: Mapping[str, int]  # bytes of each part without adapters, in the type of computing
-    blocks: Mapping[str, Blocks]  # of encoder and decoder
+    weights: Mapping[str, int]  # bytes of each part without adapters, as they are kept
+    blocks: Mapping[str, BlockSizes]  # of encoder and decoder
+    in_full: frozenset[str]  # models whose own weights are trained
     trained: Mapping[str, nn.Parameter]
     num_lora: int  # trained parameters that are adapters'
     num_frozen_lora: int  # of adapters that are only used
@@ -74,17 +80,18 @@ def build_stage_models(
     Raises:
         ModelError: If a configuration is missing, or the parts do not fit each other.
     """
-    dtype = getattr(torch, execution.dtype)
     model = build_autoencoder(
-        configs,
-        image_size=recipe.data.image_size,
-        condition_tokens=condition_tokens,
-        dtype=dtype,
+        configs, image_size=recipe.data.image_size, condition_tokens=condition_tokens
     )
     section: TrainedStage = getattr(recipe, stage)
     scorer = None
     if section.scorer_used is not None:
-        scorer = build_scorer(configs, section.scorer_used, dtype)
+        scorer = build_scorer(configs, section.scorer_used, getattr(torch, execution.scorer))
+    in_full, found = trained_in_full(stage, recipe), _blocks(model)
+    frozen = frozen_blocks(model, stage, recipe)
+    if execution.stored == "bfloat16":
+        for blocks in frozen.values():
+            lower(blocks)
     weights = {
         "encoder": size_in_bytes(model.encoder.model),
         "connector": size_in_bytes(model.connector),
@@ -92,18 +99,24 @@ def build_stage_models(
         "VAE": size_in_bytes(model.decoder.vae),
         "scorer": 0 if scorer is None else size_in_bytes(scorer),
     }
-    blocks = {
-        "encoder": _blocks(model.encoder.model),
-        "decoder": _blocks(model.decoder.transformer),
+    stored = {name: _sizes(blocks) for name, blocks in found.items()}
+    for blocks in _lowered(execution, found, frozen).values():
+        lower(blocks)
+        compute_lowered(blocks)
+    if execution.recompute_blocks:
+        recompute_blocks(model)
+    sizes = {
+        name: BlockSizes(sum(stored[name]), sum(_sizes(blocks)), max(_sizes(blocks)))
+        for name, blocks in found.items()
     }
-    frozen = _add_frozen_adapters(stage, recipe, model)
-    trained, lora = _make_trainable(stage, recipe, model)
-    if execution.checkpoint_blocks:
-        model.decoder.transformer.enable_gradient_checkpointing()
-    _as_while_training(model, trained, dtype)
-    whole = stage == "pretrain_decoder" and recipe.pretrain_decoder.lora is None
-    in_blocks = blocks["decoder"].total // dtype.itemsize if whole else 0
-    return StageModels(model, scorer, weights, blocks, trained, lora, frozen, in_blocks)
+    num_frozen = _add_frozen_adapters(stage, recipe, model)
+    trained, num_lora = _make_trainable(stage, recipe, model)
+    for parameter in trained.values():  # added to, as after a pass
+        parameter.grad = torch.zeros_like(parameter)
+    num_in_blocks = sizes["decoder"].stored // _FLOAT if "decoder" in in_full else 0
+    return StageModels(
+        model, scorer, weights, sizes, in_full, trained, num_lora, num_frozen, num_in_blocks
+    )
 
 
 def _make_trainable(
@@ -159,23 +172,20 @@ def _add_frozen_adapters(stage: Stage, recipe: Recipe, model: AutoEncoder) -> in
     return num
 
 
-def _as_while_training(
-    model: AutoEncoder, trained: Mapping[str, nn.Parameter], dtype: torch.dtype
-) -> None:
-    """Let adapters compute in `dtype`, and have gradients that are added to, as after a pass."""
-    for host in (model.encoder, model.decoder):
-        for name in host.adapters:
-            for parameter in host.lora_parameters(name).values():
-                parameter.data = parameter.data.to(dtype)
-    for parameter in trained.values():
-        parameter.grad = torch.zeros_like(parameter)
+def _blocks(model: AutoEncoder) -> dict[str, list[nn.Module]]:
+    return {"encoder": encoder_blocks(model).blocks, "decoder": decoder_blocks(model).blocks}
 
 
-def _blocks(module: nn.Module) -> Blocks:
-    """Measure the blocks of all lists of blocks; a list within a block is part of it."""
-    lists = {name: m for name, m in module.named_modules() if isinstance(m, nn.ModuleList)}
-    outer = [
-        m for name, m in lists.items() if not any(name.startswith(f"{other}.") for other in lists)
-    ]
-    sizes = [size_in_bytes(block) for blocks in outer for block in blocks]
-    return Blocks(sum(sizes), max(sizes, default=0))
+def _lowered(
+    execution: Execution,
+    blocks: Mapping[str, list[nn.Module]],
+    frozen: Mapping[str, list[nn.Module]],
+) -> dict[str, list[nn.Module]]:
+    """Return the blocks that compute in bfloat16: shared-out ones, and those kept so."""
+    shared = blocks if execution.sharding != "replicated" else {}
+    kept = frozen if execution.stored == "bfloat16" else {}
+    return {**shared, **kept} if execution.dtype == "bfloat16" else {}
+
+
+def _sizes(blocks: Sequence[nn.Module]) -> list[int]:
+    return [size_in_bytes(block) for block in blocks]

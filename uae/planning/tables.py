@@ -36,17 +36,14 @@ def print_plan(plan: Plan, console: Console) -> None:
 
 def _assumed(plan: Plan) -> list[str]:
     execution = plan.execution
-    blocks = "recomputed" if execution.checkpoint_blocks else "kept"
-    lines = [
+    blocks = "recomputed" if execution.recompute_blocks else "kept"
+    return [
         f"{plan.recipe} on {plan.num_gpus} x {plan.gpu} ({plan.nodes} x {plan.gpus_per_node}), "
         f"{plan.gpu_bytes / GIB:.1f} GiB of each for tensors",
-        f"{execution.dtype}, frozen weights in {execution.stored}, "
-        f"{_SHARDING[execution.sharding]}, activations of the decoder's blocks {blocks}",
+        f"blocks in {execution.dtype}, frozen ones kept in {execution.stored}, scorers in "
+        f"{execution.scorer}, {_SHARDING[execution.sharding]}, activations of blocks {blocks}",
         f"data {execution.caches}, {plan.condition_tokens} condition tokens",
     ]
-    if plan.not_built:
-        lines.append(f"The trainer cannot do this yet: {'; '.join(plan.not_built)}")
-    return lines
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -99,14 +96,18 @@ def _union(groups: object) -> list[str]:
 
 
 def _work(plan: Plan) -> Table:
-    table = _table("Work of one GPU in an update", "", "TFLOP", "floor, s", "bound by", "GiB")
+    table = _table(
+        "Work of one GPU in an update", "", "TFLOP", "in float32", "floor, s", "bound by", "GiB"
+    )
     for stage in plan.stages:
         table.add_row(_NAMES[stage.stage], style="bold")
         for phase in stage.phases:
             if phase.flops or phase.bytes_read:
                 _add_phase(table, phase, stage)
         if stage.exchange_seconds:
-            table.add_row("  add up gradients", "", f"{stage.exchange_seconds:.3g}", "exchange", "")
+            table.add_row(
+                "  add up gradients", "", "", f"{stage.exchange_seconds:.3g}", "exchange", ""
+            )
     return table
 
 
@@ -116,6 +117,7 @@ def _add_phase(table: Table, phase: PhasePlan, stage: StagePlan) -> None:
     table.add_row(
         f"  {phase.name}",
         f"{phase.flops / _TERA:.3g}",
+        f"{phase.float32_flops / _TERA:.3g}",
         f"{phase.floor_seconds:.3g}",
         bound,
         _gib(total),

@@ -34,14 +34,25 @@ class Cost:
 
     flops: int
     peak_bytes: int  # largest sum of the tensors that the call made and that lived at once
+    float32_flops: int = (
+        0  # those of `flops` that are in float32: what stands around blocks, and adapters
+    )
 
     def __add__(self, other: Cost) -> Cost:
         """One after the other."""
-        return Cost(self.flops + other.flops, max(self.peak_bytes, other.peak_bytes))
+        return Cost(
+            self.flops + other.flops,
+            max(self.peak_bytes, other.peak_bytes),
+            self.float32_flops + other.float32_flops,
+        )
 
-    def times(self, count: int) -> Cost:
+    def times(self, count: float) -> Cost:
         """So many times, one after another."""
-        return Cost(self.flops * count, self.peak_bytes if count else 0)
+        return Cost(
+            int(self.flops * count),
+            self.peak_bytes if count else 0,
+            int(self.float32_flops * count),
+        )
 
 
 NOTHING = Cost(0, 0)
@@ -53,7 +64,7 @@ def trace(call: Callable[[], Any]) -> Cost:
     with _attention_as_on_cuda(), counter:
         kept = call()
     del kept
-    return Cost(counter.flops, counter.peak_bytes)
+    return Cost(counter.flops, counter.peak_bytes, counter.float32_flops)
 
 
 @contextmanager
@@ -114,7 +125,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
+        self.flops = self.float32_flops = 0
         self.peak_bytes = 0
         self._live_bytes = 0
         self._known: dict[int, weakref.ref[Any]] = {}
@@ -133,7 +144,10 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak_bytes = max(self.peak_bytes, self._live_bytes)
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
-            self.flops += formula(*args, **kwargs, out_val=result)
+            flops = formula(*args, **kwargs, out_val=result)
+            self.flops += flops
+            if any(t.dtype == torch.float32 for t in tree_leaves(args) if isinstance(t, Tensor)):
+                self.float32_flops += flops
         return result
 
     def _follow(self, tensor: Tensor, *, counted: bool) -> None:

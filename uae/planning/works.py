@@ -43,9 +43,10 @@ class Works:
         self._known: dict[tuple[Any, ...], Any] = {}
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of computing."""
-        dtype: torch.dtype = self.model.decoder.pooled_D.dtype
+    def cache_dtype(self) -> torch.dtype:
+        """In which the language model's layers compute, and keep keys and values."""
+        layers = self.encoder.model.model.language_model.layers
+        dtype: torch.dtype = layers[0].input_layernorm.weight.dtype
         return dtype
 
     def encode_images(self, num_pictures: int) -> Cost:
@@ -104,12 +105,14 @@ class Works:
         first, last = (
             self._write_token(num_captions, prompt + done) for done in (0, max(num_tokens - 1, 0))
         )
+        total = (first + last).times(num_tokens / 2)
         final = self.cache_bytes(num_captions, prompt + num_tokens)
         mean_length = prompt + (num_tokens - 1) / 2
-        weights = self.models.weights["encoder"] - self._vision_bytes()
+        parameters = self.encoder.base_parameters().items()
+        weights = sum(p.nbytes for name, p in parameters if "visual." not in name)
         cache_read = self.cache_bytes(num_captions, 1) * mean_length
         return Writing(
-            Cost((first.flops + last.flops) * num_tokens // 2, max(last.peak_bytes - final, 0)),
+            Cost(total.flops, max(last.peak_bytes - final, 0), total.float32_flops),
             final,
             int(num_tokens * (weights + cache_read)),
         )
@@ -121,13 +124,17 @@ class Works:
         width = getattr(config, "head_dim", None) or (
             config.hidden_size // config.num_attention_heads
         )
-        per_token = 2 * config.num_hidden_layers * heads * width * self.dtype.itemsize
+        per_token = 2 * config.num_hidden_layers * heads * width * self.cache_dtype.itemsize
         return int(per_token * num_captions * num_tokens)
 
     def folded_bytes(self) -> int:
-        """The encoder's layers that carry adapters, once more: greedy writing adds them up."""
-        layers = self.encoder.lora_layers()
-        return sum(layer.weight.nbytes for layer in layers)
+        """The encoder's layers that carry adapters, once more: greedy writing adds them up.
+
+        None where they are kept in bfloat16, in which it does not.
+        """
+        if self.cache_dtype != torch.float32:
+            return 0
+        return sum(layer.weight.nbytes for layer in self.encoder.lora_layers())
 
     def logits_bytes(self, num_captions: int, num_tokens: int) -> int:
         """One float32 tensor of logits; scoring makes several."""
@@ -138,7 +145,7 @@ class Works:
         width, tokens = self.encoder.width, self.model.condition_tokens
 
         def call() -> None:
-            hidden = torch.empty(num_pictures, tokens, width, device=META, dtype=self.dtype)
+            hidden = torch.empty(num_pictures, tokens, width, device=META)
             mask = torch.ones(num_pictures, tokens, dtype=torch.bool, device=META)
             noise = self._noise(num_pictures)
             context = self.model.connect(hidden, mask)
@@ -152,7 +159,8 @@ class Works:
         one = self._reconstruct(num_pictures, num_tokens)
         more, step = num_steps - 1, self._differentiated_step(num_pictures)
         kept = 2 * self._noise(1).nbytes * num_pictures  # latents between the steps
-        return Cost(one.flops + more * step.flops, one.peak_bytes + more * kept)
+        total = one + step.times(more)
+        return Cost(total.flops, one.peak_bytes + more * kept, total.float32_flops)
 
     def train_captions(
         self, num_pictures: int, group_size: int, num_tokens: int, *, has_reference: bool
@@ -280,14 +288,9 @@ class Works:
         shape = (num_captions, config.num_key_value_heads, num_tokens, width)
         cache = DynamicCache(config=config)
         for layer in range(config.num_hidden_layers):
-            keys = torch.empty(shape, dtype=self.dtype, device=META)
+            keys = torch.empty(shape, dtype=self.cache_dtype, device=META)
             cache.update(keys, torch.empty_like(keys), layer)
         return cache
-
-    def _vision_bytes(self) -> int:
-        return sum(
-            p.numel() * p.element_size() for p in self.encoder.model.model.visual.parameters()
-        )
 
     def _prompts(self, num_pictures: int) -> CaptionPrompts:
         return self.encoder.prompts(num_pictures, self.model.image_size)
@@ -295,7 +298,7 @@ class Works:
     def _features(self, num_pictures: int) -> Tensor:
         prompts, merge = self._prompts(1), self.encoder.image_processor.merge_size**2
         tokens = len(prompts.pixel_values) // merge
-        return torch.empty(num_pictures, tokens, self.encoder.width, dtype=self.dtype, device=META)
+        return torch.empty(num_pictures, tokens, self.encoder.width, device=META)
 
     def _images(self, count: int) -> Tensor:
         return torch.empty(count, 3, self.model.image_size, self.model.image_size, device=META)
@@ -306,7 +309,7 @@ class Works:
     def _context(self, count: int) -> Tensor:
         width = self.model.connector.sizes["out_features"]
         tokens = self.model.condition_tokens
-        return torch.empty(count, tokens, width, dtype=self.dtype, device=META)
+        return torch.empty(count, tokens, width, device=META)
 
     def _frozen(self, key: tuple[Any, ...], call: Callable[[], Any]) -> Cost:
         def without_gradient() -> Any:

@@ -1,8 +1,8 @@
 """The recipe of a run."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from uae.recipe.base import Fraction, Positive, Sha256, Strict, scorer_name
 from uae.recipe.captioning import (
@@ -27,6 +27,26 @@ class ModelsRecipe(Strict):
     scorer_dtype: Literal["float32", "bfloat16"]  # of scorers that give a loss or reward
     recompute_blocks: bool  # activations of transformer blocks, in the backward pass
     sharding: ShardingRecipe | Literal["replicated"]  # among processes that train together
+
+    @model_validator(mode="after")
+    def _computes_as_kept(self) -> Self:
+        sharding = self.sharding
+        if sharding == "replicated" or sharding.compute == "bfloat16":
+            return self
+        if self.frozen_dtype == "bfloat16":
+            raise ValueError(
+                "frozen_dtype: bfloat16 and sharding.compute: float32 contradict each other: "
+                "frozen blocks compute in the type that they are kept in; give both the same"
+            )
+        return self
+
+    @property
+    def computes_in_bfloat16(self) -> bool:
+        """Whether any block does: then the same captions and steps, batched otherwise, differ."""
+        sharding = self.sharding
+        return self.frozen_dtype == "bfloat16" or (
+            sharding != "replicated" and sharding.compute == "bfloat16"
+        )
 
 
 class StreamingRecipe(Strict):

@@ -44,7 +44,8 @@ class ReconstructionScorer(nn.Module):
         Raises:
             TrainingError: If a picture's feature is zero or not finite: that is never a score.
         """
-        features_BD: Tensor = self.encoder(self.preprocess(images_BCHW)).float()
+        pixels_BCHW = self.preprocess(images_BCHW).to(next(self.encoder.parameters()).dtype)
+        features_BD: Tensor = self.encoder(pixels_BCHW).float()
         length_B1: Tensor = features_BD.norm(dim=1, keepdim=True)
         usable_B = (torch.isfinite(length_B1) & (length_B1 > 0)).squeeze(1)
         if not usable_B.all():
@@ -89,14 +90,19 @@ class ReconstructionScorer(nn.Module):
 
 
 def load_scorer(
-    name_or_path: str, weights_root: Path, *, device: torch.device | str = "cpu"
+    name_or_path: str,
+    weights_root: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> ReconstructionScorer:
-    """Load an image encoder from a folder in open_clip's `local-dir` layout, in float32.
+    """Load an image encoder from a folder in open_clip's `local-dir` layout.
 
     Args:
         name_or_path: A name under `weights_root/scorers`, or else a folder.
         weights_root: The base weights' folder.
         device: Where the scorer computes.
+        dtype: Of the encoder. Preprocessing, features and cosines are float32 in any case.
 
     Raises:
         ModelError: If there is no such folder, a file is missing, or the weights do not fit.
@@ -107,7 +113,8 @@ def load_scorer(
     except (RuntimeError, ValueError, TypeError) as error:
         raise ModelError(f"scorer {name_or_path!r} in {folder} does not load: {error}") from error
     preprocessing = open_clip.get_model_preprocess_cfg(model)
-    return ReconstructionScorer(Path(name_or_path).name, model.visual, preprocessing).to(device)
+    encoder = model.visual.to(dtype)
+    return ReconstructionScorer(Path(name_or_path).name, encoder, preprocessing).to(device)
 
 
 def _square_size(name: str, preprocessing: dict[str, Any]) -> int:

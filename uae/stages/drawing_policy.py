@@ -17,6 +17,7 @@ from uae.objectives.grpo_guard import grpo_guard_loss
 from uae.objectives.loss import Loss
 from uae.recipe import DiffusionNftRecipe, FlowGrpoRecipe, GrpoGuardRecipe
 from uae.rollouts.images import ImageRollout, replay_steps
+from uae.rollouts.rescoring import mean_gap, rescore_steps
 from uae.stages.setting import Setting
 from uae.training.share import Part
 from uae.training.update import PartLosses
@@ -86,7 +87,14 @@ class DrawingPolicy:
         step: int,
         objective: FlowGrpoRecipe | GrpoGuardRecipe,
     ) -> PartLosses:
-        """One loss for each step of the window; their mean is the minibatch's loss."""
+        """One loss for each step of the window; their mean is the minibatch's loss.
+
+        Where blocks compute in bfloat16 the old log-probs and means are the trainer's own: those
+        of the first minibatch come from its only pass, the others' are computed before any moves.
+        """
+        is_rounded = self._setting.recipe.models.computes_in_bfloat16
+        later = self._setting.share.rows_of_later_minibatches if is_rounded else []
+        rollout = rescore_steps(self._decoder, rollout, later)
 
         def part_losses(part: Part) -> Iterator[Loss]:
             groups = rollout.part(part.rows.start, part.rows.stop)
@@ -97,12 +105,17 @@ class DrawingPolicy:
                 if objective.kl_weight > 0 or step == 0:
                     with torch.no_grad(), self._decoder.disabled(POLICY):
                         reference_mean = replay_steps(self._decoder, groups, w).mean
-                drawn = (groups.log_probs_NW[:, w], groups.means_NWCHW[:, w], advantages_N)
+                old, gap = (groups.log_probs_NW[:, w], groups.means_NWCHW[:, w]), {}
+                if is_rounded and part.minibatch == 0:
+                    gap = {"rollout/mean_gap": mean_gap(scored, old[1])}
+                    old = (scored.log_prob.detach(), scored.mean.detach())
+                drawn = (*old, advantages_N)
                 if isinstance(objective, FlowGrpoRecipe):
                     loss = flow_grpo_loss(scored, *drawn, objective, reference_mean)
                 else:
                     loss = grpo_guard_loss(scored, *drawn, objective, reference_mean)
-                yield Loss(loss.loss / (groups.window_size * part.num_parts), loss.metrics)
+                metrics = loss.metrics | gap
+                yield Loss(loss.loss / (groups.window_size * part.num_parts), metrics)
 
         return part_losses
 

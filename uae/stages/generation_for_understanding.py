@@ -28,6 +28,7 @@ from uae.recipe import Recipe
 from uae.rewards.combine import Rewards
 from uae.rewards.reconstruction import ReconstructionScorer
 from uae.rollouts.captions import CaptionRollout, caption_log_probs, rollout_captions
+from uae.rollouts.rescoring import rescore_captions, token_gap
 from uae.stages.caption_book import write_book
 from uae.stages.caption_judge import Judge
 from uae.stages.setting import CHUNK, Setting, open_setting, whole_rewards
@@ -140,7 +141,8 @@ def grpo_losses(
     """Return the GRPO loss of a rollout, part by part.
 
     The KL to the start of the stage is measured where it has a weight, and at update 0, where it
-    must be 0.
+    must be 0. Where blocks compute in bfloat16 the old log-probs are the trainer's own: those of
+    the first minibatch come from its only pass, the others' are computed before anything moves.
     """
     section, encoder = setting.recipe.generation_for_understanding, setting.model.encoder
     share, temperature = setting.share, section.rollout.temperature
@@ -151,26 +153,34 @@ def grpo_losses(
     own_advantages_PG = share.rows(advantages_PG)
     num_tokens = tokens_in_minibatches(share, rollout)
     num_captions = len(rewards.total_N) // len(num_tokens)  # in each minibatch
+    is_rounded = setting.recipe.models.computes_in_bfloat16
+    later = share.rows_of_later_minibatches if is_rounded else []
+    rollout = rescore_captions(encoder, rollout, later, temperature=temperature)
 
     def part_losses(part: Part) -> Iterator[Loss]:
         groups = rollout.part(part.rows.start, part.rows.stop)
         policy = caption_log_probs(encoder, groups, temperature=temperature)
-        reference = None
+        old_log_probs_NL, gap = groups.log_probs_NL, {}
+        if is_rounded and part.minibatch == 0:
+            old_log_probs_NL = policy.log_probs_NL.detach()
+            gap = {"rollout/token_gap": token_gap(old_log_probs_NL, groups)}
+        reference_NL = None
         if section.objective.kl_weight > 0 or step == 0:
             with torch.no_grad(), encoder.disabled(STAGE):
-                reference = caption_log_probs(encoder, groups, temperature=temperature)
+                scored = caption_log_probs(encoder, groups, temperature=temperature)
+            reference_NL = scored.log_probs_NL
         loss = caption_grpo_loss(
             policy.log_probs_NL,
-            groups.log_probs_NL,
+            old_log_probs_NL,
             own_advantages_PG[part.rows].flatten(),
             groups.mask_NL,
             section.objective,
-            None if reference is None else reference.log_probs_NL,
+            reference_NL,
             num_tokens=num_tokens[part.minibatch],
             num_captions=num_captions,
         )
         entropy = (policy.entropy_NL.sum() / groups.mask_NL.sum()).item()
-        yield loss._replace(metrics=loss.metrics | {"entropy": entropy})
+        yield loss._replace(metrics=loss.metrics | {"entropy": entropy} | gap)
 
     return part_losses
 

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from uae.data.dataset import Dataset, load_dataset
+from uae.errors import ModelError
 from uae.fingerprints import folder_sha256, json_sha256
 from uae.models.autoencoder import AutoEncoder
 from uae.models.bundle import Stage, bundle_sha, weights_root
 from uae.models.lora import LoraHost
+from uae.models.precision import take_originals
+from uae.models.recomputation import recompute_blocks
 from uae.recipe import LoraRecipe, Recipe, TrainedStage
 from uae.rewards.combine import Rewards
 from uae.rewards.reconstruction import ReconstructionScorer, load_scorer
@@ -22,7 +25,7 @@ from uae.seeds import make_generator
 from uae.training.batches import SampleOrder
 from uae.training.distribution import World, current_world
 from uae.training.numerics import exact_numerics
-from uae.training.sharding import Shards, meeting_place, shard
+from uae.training.sharding import Shards, keep_frozen_lowered, meeting_place, move, shard
 from uae.training.share import Share
 
 CHUNK = 32  # samples that go through a frozen model at once while a cache is filled
@@ -41,6 +44,7 @@ class Setting:
     share: Share  # of every batch: this process's samples
     device: torch.device
     inputs: dict[str, str]  # identities of data and model, for checkpoints
+    model_in: Path
     shards: Shards = field(default_factory=lambda: Shards(current_world()))
 
     @property
@@ -109,7 +113,9 @@ class Setting:
 
     def scorer(self, name: str) -> ReconstructionScorer:
         """Load an image scorer of the base weights, or from a folder."""
-        return load_scorer(name, weights_root(self.recipe.models.base), device=self.device)
+        dtype = getattr(torch, self.recipe.models.scorer_dtype)
+        root = weights_root(self.recipe.models.base)
+        return load_scorer(name, root, device=self.device, dtype=dtype)
 
     def add_lora(self, host: LoraHost, name: str, recipe: LoraRecipe) -> dict[str, nn.Parameter]:
         """Add a trainable adapter and return its parameters."""
@@ -118,8 +124,26 @@ class Setting:
         return host.lora_parameters(name)
 
     def assemble(self) -> None:
-        """Put shared-out models together, before adapters are merged and the bundle is saved."""
+        """Make the models whole and float32, before adapters are merged and the bundle is saved.
+
+        The main process puts shared-out models together, and takes the weights that were kept in
+        bfloat16 from the bundle that the stage started from. Nothing is computed after that.
+
+        Raises:
+            ModelError: If that bundle is no longer what it was.
+        """
         self.shards.assemble(self.model)
+        if self.recipe.models.frozen_dtype == "float32":
+            return
+        is_main = self.share.world.is_main
+        move(self.model, torch.device("cpu" if is_main else "meta"))
+        if is_main:
+            if bundle_sha(self.model_in) != self.inputs["model"]:
+                raise ModelError(
+                    f"{self.model_in} has changed while the stage trained, and adapters are merged "
+                    "into its weights: bring the old one back, and resume from the checkpoint"
+                )
+            take_originals(self.model, self.model_in)
 
     def save(self, model_out: Path) -> None:
         """Write the trained bundle, with the one that it started from as its parent.
@@ -164,11 +188,14 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
     )
     aside = recipe.num_set_aside
     order = SampleOrder(len(train), section.batch_size, recipe.seed, stage, num_set_aside=aside)
+    models = recipe.models
     with (
-        exact_numerics(recipe.models.num_threads) as device,
+        exact_numerics(models.num_threads, is_rounded=models.computes_in_bfloat16) as device,
         _loaded(stage, recipe, model_in, share.world, device) as (model, shards),
     ):
-        yield Setting(stage, recipe, model, train, heldout, order, share, device, inputs, shards)
+        yield Setting(
+            stage, recipe, model, train, heldout, order, share, device, inputs, model_in, shards
+        )
 
 
 @contextmanager
@@ -176,13 +203,21 @@ def _loaded(
     stage: Stage, recipe: Recipe, model_in: Path, world: World, device: torch.device
 ) -> Iterator[tuple[AutoEncoder, Shards]]:
     """Load the model, whole or shared out as the recipe says."""
-    sharding = recipe.models.sharding
-    if sharding == "replicated":
-        yield _as_in_recipe(AutoEncoder.load(model_in, device=device), recipe), Shards(world)
+    is_lowered = recipe.models.frozen_dtype == "bfloat16"
+    is_whole = recipe.models.sharding == "replicated"
+    # What is not kept as it is read is brought into its form on the CPU.
+    first = device if is_whole and not is_lowered else torch.device("cpu")
+    model = _as_in_recipe(AutoEncoder.load(model_in, device=first), recipe)
+    if recipe.models.recompute_blocks:
+        recompute_blocks(model)
+    if not is_whole:
+        with meeting_place(world):
+            yield model, shard(model, stage, recipe, world, device)
         return
-    with meeting_place(world):
-        model = _as_in_recipe(AutoEncoder.load(model_in), recipe)
-        yield model, shard(model, stage, sharding, world, device)
+    if is_lowered:
+        keep_frozen_lowered(model, stage, recipe)
+        move(model, device)
+    yield model, Shards(world)
 
 
 def _as_in_recipe(model: AutoEncoder, recipe: Recipe) -> AutoEncoder:

@@ -1,8 +1,9 @@
 """Models whose blocks are shared out among the processes: FSDP2, applied directly.
 
-Of every weight of a transformer block a process keeps its piece, in float32. While a block computes
-its weights are gathered, and so they are in the backward pass; gradients of a block's weights come
-back added up over the processes, each with its own piece.
+Of every weight of a transformer block a process keeps its piece, in float32, or where the recipe
+says so in bfloat16 if the weight is not trained. While a block computes its weights are gathered,
+and so they are in the backward pass; gradients of a block's weights come back added up over the
+processes, each with its own piece.
 
 What is small stays whole in every process: embeddings, final layers, connector, and the adapters.
 So an adapter's gradients, optimizer and average are those of replicated training, and no adapter is
@@ -14,7 +15,7 @@ captions until its own have ended, the blocks are gathered as a whole for that w
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -23,7 +24,15 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from uae.models.autoencoder import AutoEncoder
-from uae.recipe import ShardingRecipe
+from uae.models.precision import (
+    Blocks,
+    compute_lowered,
+    decoder_blocks,
+    encoder_blocks,
+    lower,
+    vision_blocks,
+)
+from uae.recipe import Recipe, ShardingRecipe
 from uae.training.distribution import World, backend, expect_transfers
 
 TRAINED = {  # the models that a stage trains
@@ -34,17 +43,23 @@ TRAINED = {  # the models that a stage trains
 }
 
 
-class Sharded(NamedTuple):
-    """A model that is called as a whole, and the blocks of it that are shared out."""
+def trained_in_full(stage: str, recipe: Recipe) -> frozenset[str]:
+    """Return the models whose own weights a stage trains, and not only adapters on them."""
+    is_full = stage == "pretrain_decoder" and recipe.pretrain_decoder.lora is None
+    return frozenset({"decoder"} if is_full else ())
 
-    root: nn.Module
-    blocks: list[nn.Module]
+
+def frozen_blocks(model: AutoEncoder, stage: str, recipe: Recipe) -> dict[str, list[nn.Module]]:
+    """Return the blocks whose own weights a stage does not train, by model."""
+    models = _models(model) | {"vision tower": vision_blocks(model)}
+    in_full = trained_in_full(stage, recipe)
+    return {name: found.blocks for name, found in models.items() if name not in in_full}
 
 
 class Shards:
     """The shared-out models of a stage; none where each process holds them whole."""
 
-    def __init__(self, world: World, models: Sequence[Sharded] = ()) -> None:
+    def __init__(self, world: World, models: Sequence[Blocks] = ()) -> None:
         self._world = world
         self._models = list(models)
         self._is_gathered = False
@@ -109,29 +124,47 @@ def meeting_place(world: World) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
+def keep_frozen_lowered(model: AutoEncoder, stage: str, recipe: Recipe) -> None:
+    """Keep the blocks that the stage does not train in bfloat16, and compute with them so."""
+    for blocks in _lowered(model, stage, recipe).values():
+        lower(blocks)
+        compute_lowered(blocks)
+
+
 def shard(
-    model: AutoEncoder, stage: str, recipe: ShardingRecipe, world: World, device: torch.device
+    model: AutoEncoder, stage: str, recipe: Recipe, world: World, device: torch.device
 ) -> Shards:
     """Share out a model's blocks, in place, and move all of it to the device.
 
     A frozen model that the recipe replicates is one process's piece, of itself alone: it computes
-    in the recipe's type, too.
+    in the recipe's type, too. What is kept in bfloat16 and by every process needs no gathering, and
+    is left alone.
 
     Args:
         model: On the CPU, so that no device ever holds it whole.
         stage: Decides which models are trained.
-        recipe: How.
+        recipe: How: its `models.sharding` must not be "replicated".
         world: The processes.
         device: Of this process.
     """
+    sharding = recipe.models.sharding
+    assert sharding != "replicated"
     expect_transfers()
     grid = init_device_mesh(device.type, (world.size, 1), mesh_dim_names=("all", "alone"))
+    lowered = _lowered(model, stage, recipe)
     sharded = []
     for name, found in _models(model).items():
-        is_shared = name in TRAINED[stage] or recipe.frozen == "sharded"
-        _shard(found, grid["all" if is_shared else "alone"], recipe)
+        is_shared = name in TRAINED[stage] or sharding.frozen == "sharded"
+        if name in lowered and (not is_shared or world.size == 1):
+            continue
+        lower(lowered.pop(name, ()))
+        _shard(found, grid["all" if is_shared else "alone"], sharding)
         sharded.append(found)
-    model.encoder.model.model.language_model.register_forward_hook(_watch_cache, with_kwargs=True)
+        if name == "encoder":
+            found.root.register_forward_hook(_watch_cache, with_kwargs=True)
+    for blocks in lowered.values():
+        lower(blocks)
+        compute_lowered(blocks)
     move(model, device)
     return Shards(world, sharded)
 
@@ -149,16 +182,16 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _models(model: AutoEncoder) -> dict[str, Sharded]:
-    language_model = model.encoder.model.model.language_model
-    transformer = model.decoder.transformer
-    return {
-        "encoder": Sharded(language_model, list(language_model.layers)),
-        "decoder": Sharded(transformer, list(transformer.transformer_blocks)),
-    }
+def _models(model: AutoEncoder) -> dict[str, Blocks]:
+    return {"encoder": encoder_blocks(model), "decoder": decoder_blocks(model)}
 
 
-def _shard(model: Sharded, mesh: DeviceMesh, recipe: ShardingRecipe) -> None:
+def _lowered(model: AutoEncoder, stage: str, recipe: Recipe) -> dict[str, list[nn.Module]]:
+    """Return the blocks that are kept in bfloat16, by model."""
+    return {} if recipe.models.frozen_dtype == "float32" else frozen_blocks(model, stage, recipe)
+
+
+def _shard(model: Blocks, mesh: DeviceMesh, recipe: ShardingRecipe) -> None:
     for block in model.blocks:
         fully_shard(
             block,

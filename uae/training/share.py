@@ -64,6 +64,11 @@ class Share:
             for number, start in enumerate(range(0, len(self.places), own_size))
         ]
 
+    @property
+    def rows_of_later_minibatches(self) -> list[slice]:
+        """This process's rows in each backward pass that comes after an optimizer step."""
+        return [part.rows for parts in self.minibatches[1:] for part in parts]
+
     def of(self, samples: Sequence[Sample]) -> list[Sample]:
         """Return this process's samples of a batch."""
         return [samples[place] for place in self.places]

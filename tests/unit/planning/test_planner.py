@@ -1,17 +1,24 @@
 """Plans of the tiny model: arithmetic by hand, what training really holds, and refusals."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from uae.models.autoencoder import AutoEncoder
 from uae.models.tiny import CONDITION_TOKENS, tiny_autoencoder, tiny_bundle, tiny_clip, tiny_recipe
 from uae.planning.configs import find_configs
 from uae.planning.execution import Execution, execution_of
 from uae.planning.gpus import GIB, GPUS, Gpu, custom_gpu
+from uae.planning.memory import GATHERED_BLOCKS
 from uae.planning.planner import STAGES, Assumptions, make_plan
 from uae.planning.stage_models import build_stage_models
 from uae.recipe import LoraRecipe
+from uae.rewards.reconstruction import load_scorer
+from uae.training.distribution import current_world
 from uae.training.ema import Ema
 from uae.training.optimizer import Optimizer
+from uae.training.sharding import keep_frozen_lowered, local, meeting_place, shard
 
 RATE, BANDWIDTH, LINK = 1e9, 1e9, 1e6
 HUGE = Gpu("huge", 1000 * GIB, RATE, RATE, BANDWIDTH, LINK)
@@ -46,7 +53,7 @@ def gpu_of(usable_bytes):
 def test_every_stage_with_updates_is_planned(base):
     plan = plan_of(base, cold_start={"num_updates": 0})
     assert [stage.stage for stage in plan.stages] == [s for s in STAGES if s != "cold_start"]
-    assert plan.refusals == plan.not_built == []
+    assert plan.refusals == []
     assert plan.condition_tokens == CONDITION_TOKENS
 
 
@@ -123,7 +130,7 @@ def test_optimizer_gradients_and_ema_are_what_training_holds(base):
     moments = {n: t for n, t in optimizer.tensors().items() if not n.startswith("step/")}
     assert held["optimizer"] == sum(t.nbytes for t in moments.values()) > 0
     assert held["EMA"] == sum(t.nbytes for t in ema.average.values())
-    assert held["LoRA"] == held["float32 copies"] == 0
+    assert held["LoRA"] == 0
 
 
 def test_adapters_are_what_training_adds(base):
@@ -161,36 +168,103 @@ def test_shared_out_models_leave_the_rest_whole(base):
         "pretrain_decoder",
         recipe_of(base),
         find_configs(base),
-        execution_of(recipe_of(base), is_published=False),
+        execution_of(recipe_of(base)),
         CONDITION_TOKENS,
     )
     blocks = models.blocks["decoder"]
-    half = blocks.total - blocks.total // 2
+    half = blocks.stored - blocks.stored // 2
     name = "weights: decoder"
     assert two.held_bytes[name] == alone.held_bytes[name] - half
     assert two.held_bytes["gathered blocks"] == 2 * blocks.largest > 0
     assert two.held_bytes["weights: encoder"] == alone.held_bytes["weights: encoder"]
     assert two.held_bytes["optimizer"] == alone.held_bytes["optimizer"] - 2 * half
     train = next(p for p in two.phases if p.name == "train")
-    assert train.exchanged_bytes == 2 * blocks.total // 2  # two passes of one process of two
+    assert train.exchanged_bytes == 2 * blocks.computing // 2  # two passes of one process of two
 
 
-def test_bfloat16_halves_frozen_weights_and_keeps_what_is_trained(base):
-    execution = Execution(
+SHARDED = {"frozen": "replicated", "compute": "bfloat16"}
+BFLOAT16 = {"frozen_dtype": "bfloat16", "scorer_dtype": "bfloat16", "recompute_blocks": True}
+
+
+def held_really(base, models, stage):
+    """Bytes of the weights of a setting that trains with the recipe, without adapters."""
+    recipe = recipe_of(base, models=models)
+    model, found = AutoEncoder.load(Path(base)), {}
+    if models["sharding"] == "replicated":
+        keep_frozen_lowered(model, stage, recipe)
+    else:
+        with meeting_place(current_world()):
+            shard(model, stage, recipe, current_world(), torch.device("cpu"))
+    parts = {
+        "encoder": model.encoder.model,
+        "connector": model.connector,
+        "decoder": model.decoder.transformer,
+        "VAE": model.decoder.vae,
+    }
+    for name, module in parts.items():
+        tensors = [*module.parameters(), *module.buffers()]
+        found[f"weights: {name}"] = sum(local(t.detach()).nbytes for t in tensors)
+    scorer = load_scorer("clip", Path(base).parent, dtype=torch.bfloat16)
+    tensors = [*scorer.parameters(), *scorer.buffers()]
+    scored = getattr(recipe, stage).scorer_used is not None
+    found["weights: scorer"] = sum(t.nbytes for t in tensors) if scored else 0
+    return found
+
+
+@pytest.mark.parametrize("sharding", ["replicated", SHARDED])
+def test_weights_in_bfloat16_are_those_that_training_holds_to_the_byte(base, sharding):
+    models = BFLOAT16 | {"sharding": sharding}
+    exact, lowered = (
+        {s.stage: s.held_bytes for s in plan_of(base, models=found).stages}
+        for found in ({}, models)
+    )
+    for stage in STAGES:
+        held, expected = lowered[stage], held_really(base, models, stage)
+        assert {name: held[name] for name in expected} == expected
+        assert held["weights: encoder"] < 0.8 * exact[stage]["weights: encoder"]
+        for part in ("LoRA", "gradients", "optimizer", "weights: connector", "weights: VAE"):
+            assert held[part] == exact[stage][part]
+
+
+def test_what_fsdp_copies_together(base):
+    stage = "understanding_for_generation"
+
+    def drawing(gpus, models):
+        planned = plan_of(base, only=stage, gpus=gpus, models=models).stages[0]
+        phase = next(p for p in planned.phases if p.name == "draw")
+        return planned.held_bytes["gathered blocks"], phase.memory_bytes.get("gathered models", 0)
+
+    assert drawing(1, BFLOAT16 | {"sharding": SHARDED}) == (0, 0)
+    one_block, decoder = drawing(2, BFLOAT16 | {"sharding": SHARDED})
+    assert one_block // GATHERED_BLOCKS < decoder < one_block  # of its two the last is smaller
+    # From float32 both models are copied, also by a process that is alone.
+    alone = drawing(1, {"sharding": SHARDED})
+    assert alone[0] == one_block
+    assert alone[1] > decoder
+
+
+def test_float32_around_blocks_in_bfloat16_takes_the_rate_of_tf32(base):
+    stage = plan_of(base, only="understanding_for_generation", models=BFLOAT16).stages[0]
+    phase = next(p for p in stage.phases if p.name == "train")
+    assert 0 < phase.float32_flops < phase.flops
+    low, exact = phase.flops - phase.float32_flops, phase.float32_flops
+    assert phase.floor_seconds == pytest.approx(low / RATE + exact / (RATE / 2))
+
+
+def test_execution_is_the_recipe_s(base):
+    found = execution_of(recipe_of(base, models=BFLOAT16 | {"sharding": SHARDED}))
+    assert found == Execution(
         dtype="bfloat16",
         stored="bfloat16",
-        checkpoint_blocks=True,
-        sharding="replicated",
-        caches="streamed",
+        scorer="bfloat16",
+        recompute_blocks=True,
+        sharding="trained",
+        caches="kept",
     )
-    full = plan_of(base, only="cold_start").stages[0].held_bytes
-    half = plan_of(base, only="cold_start", assumed={"execution": execution}).stages[0].held_bytes
-    assert half["weights: encoder"] * 2 == full["weights: encoder"]
-    for part in ("LoRA", "gradients", "optimizer"):
-        assert half[part] == full[part]
-    connector = sum(p.numel() for p in tiny_autoencoder().connector.parameters())
-    assert half["float32 copies"] == pytest.approx(4 * connector, abs=4)
-    assert "recomputing the decoder's blocks" in execution.not_built()
+    assert found.contradiction() is None
+    assert "compute in it" in found.model_copy(update={"dtype": "float32"}).contradiction()
+    whole = {"stored": "float32", "sharding": "replicated"}
+    assert "without sharding" in found.model_copy(update=whole).contradiction()
 
 
 def test_indivisible_batch_is_refused_with_both_ways_out(base):

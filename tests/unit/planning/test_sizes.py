@@ -18,7 +18,8 @@ FULL = "weights/uae-qwen2.5-vl-3b-sd3.5-large"
 AS_TRAINED = Execution(
     dtype="float32",
     stored="float32",
-    checkpoint_blocks=False,
+    scorer="float32",
+    recompute_blocks=False,
     sharding="replicated",
     caches="kept",
 )
@@ -34,7 +35,7 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="module")
 def published():
     configs = find_configs(FULL)
-    return build_autoencoder(configs, image_size=512, condition_tokens=528, dtype=torch.bfloat16)
+    return build_autoencoder(configs, image_size=512, condition_tokens=528)
 
 
 def parts(model):
@@ -51,9 +52,7 @@ def count(module):
 
 
 def test_tiny_models_have_the_counts_and_bytes_of_the_instantiated_ones(bundle):
-    built = build_autoencoder(
-        find_configs(str(bundle)), image_size=32, condition_tokens=32, dtype=torch.float32
-    )
+    built = build_autoencoder(find_configs(str(bundle)), image_size=32, condition_tokens=32)
     real = tiny_autoencoder()
     for name, module in parts(built).items():
         other = parts(real)[name]
@@ -70,9 +69,7 @@ def test_the_scorer_has_the_bytes_of_the_loaded_one(bundle):
 
 
 def test_prompts_are_as_long_as_the_real_encoder_s(bundle):
-    built = build_autoencoder(
-        find_configs(str(bundle)), image_size=32, condition_tokens=32, dtype=torch.float32
-    )
+    built = build_autoencoder(find_configs(str(bundle)), image_size=32, condition_tokens=32)
     real = tiny_autoencoder().encoder.caption_prompt(torch.zeros(2, 3, 32, 32))
     found = built.encoder.prompts(2, 32)
     assert found.input_ids.shape == real.input_ids.shape

@@ -11,7 +11,10 @@ from uae.planning.trace import NOTHING, Cost, trace
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_matrix_product_by_hand(device):
     left, right = torch.ones(3, 5, device=device), torch.ones(5, 7, device=device)
-    assert trace(lambda: left @ right) == Cost(2 * 3 * 5 * 7, 3 * 7 * 4)
+    flops = 2 * 3 * 5 * 7
+    assert trace(lambda: left @ right) == Cost(flops, 3 * 7 * 4, float32_flops=flops)
+    left, right = left.bfloat16(), right.bfloat16()
+    assert trace(lambda: left @ right) == Cost(flops, 3 * 7 * 2, float32_flops=0)
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -74,8 +77,9 @@ def test_attention_keeps_no_matrix_of_all_pairs():
 
 
 def test_costs_add_up_one_after_another():
-    assert Cost(3, 5) + Cost(4, 2) == Cost(7, 5)
-    assert Cost(3, 5).times(3) == Cost(9, 5)
+    assert Cost(3, 5, 1) + Cost(4, 2, 4) == Cost(7, 5, 5)
+    assert Cost(3, 5, 2).times(3) == Cost(9, 5, 6)
+    assert Cost(4, 5, 2).times(2.5) == Cost(10, 5, 5)
     assert Cost(3, 5).times(0) == NOTHING
 
 

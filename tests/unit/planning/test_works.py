@@ -32,7 +32,8 @@ LORA = LoraRecipe(rank=2, alpha=4)
 AS_BUILT = Execution(
     dtype="float32",
     stored="float32",
-    checkpoint_blocks=False,
+    scorer="float32",
+    recompute_blocks=False,
     sharding="replicated",
     caches="kept",
 )
