@@ -172,7 +172,7 @@ class StageFigures:
             sum(p.floor_seconds for p in planned) if planned else None,
             seconds,
             share,
-            Pair(most, peak and peak["allocated"]),
+            Pair(most, peak["allocated"] if peak else None),
         )
 
     def _share_of_rate(self, flops: int, seconds: float | None) -> float | None:

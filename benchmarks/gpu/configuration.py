@@ -157,6 +157,7 @@ def _merged(values: Values, changes: Values) -> Values:
     merged = dict(values)
     for key, change in changes.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(change, dict)
-        merged[key] = _merged(old, change) if both else change
+        if isinstance(old, dict) and isinstance(change, dict):
+            change = _merged(old, change)
+        merged[key] = change
     return merged

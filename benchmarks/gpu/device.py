@@ -1,6 +1,10 @@
 """What this device is, and what it reaches at best: its rate of bfloat16 products, its memory's.
 
-python -m benchmarks.gpu.device RESULT
+A process of its own measures it, which leaves the memory to the stages:
+
+    python -m benchmarks.gpu.device RESULT
+
+RESULT is a JSON file.
 """
 
 import json
@@ -40,9 +44,9 @@ class Device:
     def as_planned(self) -> Gpu:
         """Return the kind of GPU for which `uae plan` has numbers, or these numbers as one."""
         for gpu in GPUS.values():
-            kind = gpu.name.partition("-")[0]
+            number = next(part for part in gpu.name.split("-") if any(map(str.isdigit, part)))
             is_alike = abs(self.memory_bytes / gpu.memory_bytes - 1) <= _SAME_MEMORY
-            names = kind.upper() in self.name.upper() or self.name.endswith(kind[-4:])
+            names = number.upper() in self.name and "PCIe" not in self.name
             if self.is_gpu and is_alike and names:
                 return gpu
         tera = 1e12

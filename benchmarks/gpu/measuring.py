@@ -14,6 +14,7 @@ import yaml
 from benchmarks.gpu import configuration, table
 from benchmarks.gpu.comparison import StageFigures
 from benchmarks.gpu.device import Device
+from benchmarks.gpu.options import Options
 from benchmarks.gpu.pairs import write_pairs
 from benchmarks.gpu.stage_process import NUM_WARM_UP
 from benchmarks.gpu.weights import num_bytes, write_bundle
@@ -36,25 +37,6 @@ class ProcessFailed(UaeError):
 
 
 @dataclass(frozen=True)
-class Options:
-    """See `--help`."""
-
-    recipe: str
-    stages: list[str]
-    updates: int
-    fraction: float
-    profile: str | None
-    dry_run: bool
-    plan_only: bool
-    gpu: str
-    place: Path
-    out: Path
-    add: bool
-    table: Path | None
-    command: str
-
-
-@dataclass(frozen=True)
 class Made:
     """What the stages are given, by absolute paths."""
 
@@ -64,8 +46,13 @@ class Made:
     place: Path
 
 
-def run(options: Options) -> int:
+def run(options: Options, place: Path, command: str) -> int:
     """Do what the options say; return the exit code, 1 if a stage failed.
+
+    Args:
+        options: Of the command line.
+        place: Where weights and pictures are made.
+        command: The command line, to be shown with the figures.
 
     Raises:
         UaeError: If something is missing, before anything is made.
@@ -74,16 +61,16 @@ def run(options: Options) -> int:
         raise UaeError(f"--updates {options.updates}: give 1 or more")
     recipe = load_recipe(options.recipe)
     if options.plan_only:
-        _report(options, _plan(recipe, GPUS[options.gpu], options), {}, None)
+        _report(options, command, _plan(recipe, GPUS[options.gpu], options), {}, None)
         return 0
     _check(options, recipe)
-    made = _make(options, recipe)
+    made = _make(options, place.resolve(), recipe)
     device = Device(**_result(made, "benchmarks.gpu.device", []))
     found = _earlier(options, device) | {s: _stage(made, options, s) for s in options.stages}
     if options.profile is not None:
         _profile(made, options)
     planned = made.recipe if options.dry_run else recipe
-    _report(options, _plan(planned, device.as_planned(), options), found, device)
+    _report(options, command, _plan(planned, device.as_planned(), options), found, device)
     failed = [stage for stage, result in found.items() if result.get("error")]
     return 1 if failed else 0
 
@@ -96,9 +83,8 @@ def _check(options: Options, recipe: Recipe) -> None:
         check_ocr_package()
 
 
-def _make(options: Options, recipe: Recipe) -> Made:
+def _make(options: Options, place: Path, recipe: Recipe) -> Made:
     """Write weights and pictures, or find those that an earlier call wrote."""
-    place = options.place.resolve()
     files = configuration.published_files(recipe)
     if options.dry_run:
         files, recipe = configuration.dry_files(files), configuration.dry_recipe(recipe)
@@ -195,7 +181,10 @@ def _result(made: Made, module: str, arguments: list[str]) -> dict[str, Any]:
 def _earlier(options: Options, device: Device) -> dict[str, Any]:
     if not (options.add and options.out.is_file()):
         return {}
-    before = json.loads(options.out.read_text("utf-8"))
+    try:
+        before = json.loads(options.out.read_text("utf-8"))
+    except ValueError as error:
+        raise UaeError(f"{options.out} is not JSON, nothing can be added: {error}") from error
     if before["device"] is None or before["device"]["name"] != device.name:
         raise UaeError(f"{options.out} was not measured on {device.name}: give another --out")
     return {name: stage["found"] for name, stage in before["stages"].items() if stage["found"]}
@@ -205,15 +194,17 @@ def _plan(recipe: Recipe, gpu: Gpu, options: Options) -> Plan:
     return make_plan(recipe, Assumptions(gpu, 1, 1, fraction=options.fraction))
 
 
-def _report(options: Options, plan: Plan, found: dict[str, Any], device: Device | None) -> None:
+def _report(
+    options: Options, command: str, plan: Plan, found: dict[str, Any], device: Device | None
+) -> None:
     wanted = set(found) if device is not None else set(options.stages)
     stages = [StageFigures(p, found.get(p.stage), device) for p in plan.stages if p.stage in wanted]
-    text = table.markdown(plan, stages, device, options.command)
+    text = table.markdown(plan, stages, device, command)
     print(text)
     targets = [target for stage in stages for target in stage.targets()]
     if targets and not options.dry_run:
         print_table(targets)
-    table.write_json(options.out, table.content(plan, stages, device, options.command))
+    table.write_json(options.out, table.content(plan, stages, device, command))
     print(f"written to {options.out}")
     if options.table is not None:
         table.write_between_marks(options.table, text)

@@ -48,6 +48,12 @@ class Timeline:
             self._go(phase)
 
     @contextmanager
+    def going_on(self, phase: str) -> Iterator[None]:
+        """Go over to a phase that lasts beyond the context."""
+        self.mark(phase)
+        yield
+
+    @contextmanager
     def enclosing(self, phase: str, *, divides: bool = False) -> Iterator[None]:
         """Go over to a phase that nothing within divides, unless it says so.
 

@@ -34,18 +34,19 @@ def write_tokenizer(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     size = config["text_config"]["vocab_size"]
     vocabulary = content["model"]["vocab"]
     first = max(vocabulary.values()) + 1
-    vocabulary |= {_filler(token_id - first): token_id for token_id in range(first, size)}
+    symbols = bytes_to_unicode()
+    fillers = {_filler(number, symbols): first + number for number in range(size - first)}
+    content["model"]["vocab"] = vocabulary | fillers
     (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     return _with_ids(config, Qwen2Tokenizer.from_pretrained(folder, local_files_only=True))
 
 
-def _filler(number: int) -> str:
+def _filler(number: int, symbols: dict[int, str]) -> str:
     """Return a digit and three bytes that make it another token than all others."""
     rest, places = number, []
     for _ in range(3):
         rest, place = divmod(rest, _BASE)
         places.append(_FIRST + place)
-    symbols = bytes_to_unicode()
     return str(number % 10) + "".join(symbols[byte] for byte in places)
 
 

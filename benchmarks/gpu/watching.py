@@ -5,9 +5,9 @@ these calls counts to the phase before.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,17 +88,14 @@ def _phases_marked(timeline: Timeline, stage: ModuleType) -> Iterator[None]:
 
             stack.enter_context(mock.patch.object(owner, name, watched))
 
-        def leaf(phase: str) -> Callable[[], AbstractContextManager[None]]:
-            return lambda: nullcontext(timeline.mark(phase))
-
         for owner, name, phase in _LEAVES:
             if is_reading_stage and name in _READING:  # which may be done pass by pass
-                around(owner, name, lambda: timeline.enclosing(READ, divides=True))
+                around(owner, name, partial(timeline.enclosing, READ, divides=True))
             else:
-                around(owner, name, leaf(phase))
-        around(AutoEncoder, "condition", lambda: timeline.enclosing("read captions"))
-        around(Optimizer, "step", lambda: timeline.enclosing(STEP, divides=True))
-        around(stage, "update_parameters", lambda: timeline.enclosing(TRAIN))
+                around(owner, name, partial(timeline.going_on, phase))
+        around(AutoEncoder, "condition", partial(timeline.enclosing, "read captions"))
+        around(Optimizer, "step", partial(timeline.enclosing, STEP, divides=True))
+        around(stage, "update_parameters", partial(timeline.enclosing, TRAIN))
         yield
 
 
