@@ -19,8 +19,10 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import minio
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +41,13 @@ MB = 10**6
 STAGE = "pretrain_decoder"
 NUM_TENSORS = 32  # blocks of a model, each as large
 WIDTH, NUM_LAYERS = 1024, 12  # 50 MB of parameters, 200 MB with moments and average
+
+
+class Cost(NamedTuple):
+    """What an upload took."""
+
+    wall_seconds: float
+    processor_seconds: float  # of all clients and the server
 
 
 def main() -> None:
@@ -67,40 +76,57 @@ def main() -> None:
 def measure(folder: Path, options: argparse.Namespace) -> list[Measurement]:
     """Upload in all ways by turns, then train."""
     (folder / "object").write_bytes(os.urandom(options.mib * MIB))
-    plain: list[float] = []
-    ours: dict[int, list[float]] = {count: [] for count in options.processes}
+    plain: list[Cost] = []
+    ours: dict[int, list[Cost]] = {count: [] for count in options.processes}
     with EmbeddedStore(folder / "server") as server:
         for _ in range(options.repeats):
             plain.append(upload(server, folder / "object"))
             for count, seconds in ours.items():
                 seconds.append(saved(server, options, count))
-        found = [rate("plain client, one object", options.mib, min(plain))]
+        found = costs("plain client, one object", options.mib, plain)
         for count, seconds in ours.items():
-            found.append(rate(f"checkpoint of {count} processes", options.mib, min(seconds)))
-            share = min(plain) / min(seconds)
-            found.append(Measurement(f"its share, {count} processes", share, "", at_least=0.7))
+            name = f"checkpoint, {count} processes"
+            found += costs(name, options.mib, seconds)
+            share, processor = (least(plain, n) / least(seconds, n) for n in (0, 1))
+            found.append(Measurement(f"{name}: its share of that rate", share, "", at_least=0.7))
+            found.append(Measurement(f"{name}: by processor time", processor, "", at_least=0.7))
         return found + waiting(server.store(), folder, options)
 
 
-def rate(name: str, mib: int, seconds: float) -> Measurement:
-    return Measurement(name, mib * MIB / MB / seconds, "MB/s")
+def least(seconds: list[Cost], which: int) -> float:
+    return min(one[which] for one in seconds)
 
 
-def upload(server: EmbeddedStore, path: Path) -> float:
-    """Let the plain client upload a file; return the seconds."""
+def costs(name: str, mib: int, seconds: list[Cost]) -> list[Measurement]:
+    return [
+        Measurement(name, mib * MIB / MB / least(seconds, 0), "MB/s"),
+        Measurement(f"{name}: processors", least(seconds, 1), "s"),
+    ]
+
+
+def upload(server: EmbeddedStore, path: Path) -> Cost:
+    """Let the plain client upload a file; return what it took."""
     host, secure = parse_endpoint(server.endpoint)
     client = minio.Minio(host, server.access_key, server.secret_key, secure=secure)
-    started = time.perf_counter()
+    of_server, own, started = processor(server), time.process_time(), time.perf_counter()
     client.fput_object(server.bucket, "plain/object", str(path))
     seconds = time.perf_counter() - started
+    spent = time.process_time() - own + processor(server) - of_server
     client.remove_object(server.bucket, "plain/object")
-    return seconds
+    return Cost(seconds, spent)
 
 
-def saved(server: EmbeddedStore, options: argparse.Namespace, count: int) -> float:
-    """Save a checkpoint with `count` processes; return the seconds."""
+def processor(server: EmbeddedStore) -> float:
+    """Return the server's processor time so far."""
+    times = psutil.Process(server.pid).cpu_times()
+    return times.user + times.system
+
+
+def saved(server: EmbeddedStore, options: argparse.Namespace, count: int) -> Cost:
+    """Save a checkpoint with `count` processes; return what it took."""
     given = ["--mib", str(options.mib), "--processes", str(count), "--save", server.endpoint]
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    of_server = processor(server)
     done = subprocess.run(
         [sys.executable, *torchrun, "-m", "benchmarks.checkpoints", *given],
         env=os.environ | server.environment(),
@@ -108,7 +134,8 @@ def saved(server: EmbeddedStore, options: argparse.Namespace, count: int) -> flo
         check=True,
         text=True,
     )
-    return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+    wall, spent = json.loads(done.stdout.splitlines()[-1])
+    return Cost(wall, spent + processor(server) - of_server)
 
 
 def save(options: argparse.Namespace, endpoint: str) -> None:
@@ -122,14 +149,15 @@ def save(options: argparse.Namespace, endpoint: str) -> None:
     with TemporaryDirectory() as scratch, join_world(count) as world:
         keeper = CheckpointKeeper(StoreCheckpoints(store, "saved", Path(scratch)), world)
         world.wait()
-        started = time.perf_counter()
+        own, started = time.process_time(), time.perf_counter()
         keeper.save(Snapshot(tensors, {}), 1)
         keeper.settle()
         seconds = time.perf_counter() - started
+        spent = sum(world.exchange(time.process_time() - own))
         keeper.close()
         if world.is_main:
+            print(json.dumps([seconds, spent]), flush=True)
             store.delete("saved")
-            print(json.dumps({"seconds": seconds}), flush=True)
 
 
 def waiting(store: Store, folder: Path, options: argparse.Namespace) -> list[Measurement]:
@@ -158,7 +186,9 @@ def waiting(store: Store, folder: Path, options: argparse.Namespace) -> list[Mea
     with_upload = updates[options.every : 2 * options.every]
     return [
         Measurement("an update", update, "s"),
-        Measurement("an update, mean while a checkpoint is uploaded", statistics.mean(with_upload), "s"),
+        Measurement(
+            "an update, mean while a checkpoint is uploaded", statistics.mean(with_upload), "s"
+        ),
         Measurement("wait for a checkpoint", statistics.mean(waits), "s"),
         Measurement("its share of the updates between two", share, "", at_most=0.05),
     ]
