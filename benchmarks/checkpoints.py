@@ -190,6 +190,7 @@ def waiting(store: Store, folder: Path, options: argparse.Namespace) -> list[Mea
             "an update, mean while a checkpoint is uploaded", statistics.mean(with_upload), "s"
         ),
         Measurement("wait for a checkpoint", statistics.mean(waits), "s"),
+        Measurement("the last one, waited for as after SIGTERM", records[-1], "s"),
         Measurement("its share of the updates between two", share, "", at_most=0.05),
     ]
 
