@@ -20,8 +20,8 @@ ACTIONS = {"owner": ["Admin", "Read", "List", "Write", "Tagging"], "reader": ["R
 class BucketServer:
     """SeaweedFS with two keys: `owner` may do everything, `reader` may only read."""
 
-    def __init__(self, folder: Path, bucket: str = "uae") -> None:
-        self.folder, self.bucket = folder, bucket
+    def __init__(self, folder: Path, bucket: str = "uae", **more: object) -> None:
+        self.folder, self.bucket, self.more = folder, bucket, more
         self._ports = free_ports()
         self.endpoint = f"http://{HOST}:{self._ports['s3']}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ class BucketServer:
             "webdav": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
             "s3.autoCreateBucket": "false", "s3.config": self.folder / "keys.json",
             "master.telemetry": "false", "volume.preStopSeconds": 0,
-            **{f"{name}.port": port for name, port in self._ports.items()},
+            **{f"{name}.port": port for name, port in self._ports.items()}, **self.more,
         }  # fmt: skip
         weed = Path(sysconfig.get_path("scripts")) / "weed"
         with (self.folder / "server.log").open("ab") as log:

@@ -58,6 +58,7 @@ CASES = {
 }
 SHARDED_ALONE = {  # what only sharding makes special, beside the cases above
     "cold-start-in-context": (COLD, {}),
+    "pretrain-of-six": (PRETRAIN, {"batch_size": 6}),  # which two and three processes can share out
     "gfu-in-context": (GFU, CLEAR | {"objective": NOT_SCALED}),
     "gfu-one-token": (
         GFU,
@@ -68,6 +69,7 @@ IN_CONTEXT = ("cold-start-in-context", "gfu-in-context")
 RESUMED = ("pretrain", "gfu-token", "ufg-flow-grpo", "ufg-diffusion-nft")
 RESUMED_ELSEWHERE = ("pretrain", "ufg-diffusion-nft")  # with another number of processes
 SHARDED_RESUMED = ("pretrain", "gfu-token", "ufg-diffusion-nft")
+NOT_FINITE = ("pretrain", "gfu-sequence", "ufg-diffusion-nft")  # once, in one process
 FROZEN_WHOLE = ("pretrain-lora", "gfu-token", "ufg-flow-grpo")  # sharded, but for the frozen model
 CUT = 3  # the update in which runs are cut short: one after a checkpoint
 

@@ -6,6 +6,7 @@ from distributed.cases import (
     CASES,
     CUT,
     FROZEN_WHOLE,
+    NOT_FINITE,
     RESUMED,
     RESUMED_ELSEWHERE,
     SHARDED_ALONE,
@@ -66,6 +67,11 @@ def sharded(runs, world):
     together = [runs.job(case, "sharded-two", frozen="sharded") for case in every]
     together += [runs.job(case, "frozen-whole", frozen="replicated") for case in FROZEN_WHOLE]
     together += [runs.job(case, "two") for case in SHARDED_ALONE]
+    for case in NOT_FINITE:
+        together.append(runs.job(case, "nan", nan=CUT))
+        together.append(runs.job(case, "sharded-nan", nan=CUT, frozen="sharded"))
+    six = runs.job("pretrain-of-six", "2-3", resumed="2-3", frozen="sharded")
+    together.append(six | {"cut": CUT})
     resumed = []
     for case in SHARDED_RESUMED:
         for how in ("2-2", "2-1"):
@@ -81,4 +87,6 @@ def sharded(runs, world):
     assert [one.code for one in ended] == [0, 0], "\n".join(one.output for one in ended)
     for job in resumed:
         stage_program.run_job(world, job)
+    ended = run_world(stage_program.main, 3, world, 3, [six])
+    assert [one.code for one in ended] == [0] * 3, "\n".join(one.output for one in ended)
     return runs

@@ -6,6 +6,8 @@ A job is {"case", "out"} and some of:
     killed        the update in which the second process alone is killed
     terminated    the update in which it gets SIGTERM
     fails         the update in which it fails
+    nan           the update in which its losses are not numbers
+    hangs         the update in whose backward pass it hangs
     half          the update whose checkpoint the first process is killed in, before its manifest
     frozen        shards the trained model, and says how the other one is held
     checkpoints   a folder, or {"endpoint", "prefix", "environment"} of a bucket
@@ -13,18 +15,24 @@ A job is {"case", "out"} and some of:
 
 import os
 import signal
+import time
+from datetime import timedelta
+from math import nan
 from pathlib import Path
 from unittest import mock
 
 from distributed.cases import recipe_of
 from stage_world import World, train
+from torch import Tensor
 
 from uae.errors import DataError
 from uae.store.s3 import Store
+from uae.training import watchdog
 from uae.training.areas import MANIFEST, FolderArea
 from uae.training.checkpoint import Checkpoints, LocalCheckpoints, StoreCheckpoints
-from uae.training.distribution import join_world
+from uae.training.distribution import PATIENCE, current_world, join_world
 from uae.training.loop import Run
+from uae.training.optimizer import Optimizer
 
 
 class PowerCut(BaseException):
@@ -36,7 +44,16 @@ def run_job(world: World, job: dict) -> None:
     stage, recipe = recipe_of(world, job["case"], frozen=job.get("frozen"))
     out, record, cut = Path(job["out"]), Run.record, job.get("cut")
 
+    done, backward = [0], Optimizer.backward
+
+    def broken(optimizer: Optimizer, loss: Tensor) -> float:
+        in_second = current_world().rank == 1
+        while in_second and done[0] == job.get("hangs"):
+            time.sleep(0.01)
+        return backward(optimizer, loss * nan if in_second and done[0] == job.get("nan") else loss)
+
     def cut_short(run: Run, *arguments: object, **settings: object) -> None:
+        done[0] = run.next_step + 1
         if run.next_step == cut:
             raise PowerCut
         if run.next_step == job.get("killed") and run.share.world.rank == 1:
@@ -56,6 +73,7 @@ def run_job(world: World, job: dict) -> None:
 
     with (
         mock.patch.object(Run, "record", cut_short),
+        mock.patch.object(Optimizer, "backward", broken),
         mock.patch.object(FolderArea, "put_json", put_unless_half),
     ):
         try:
@@ -77,7 +95,9 @@ def open_checkpoints(where: str | dict | None, out: Path) -> Checkpoints | None:
     return StoreCheckpoints(store, where["prefix"], scratch)
 
 
-def main(world: World, size: int, jobs: list[dict]) -> None:
-    with join_world(size):
+def main(world: World, size: int, jobs: list[dict], patience: timedelta = PATIENCE) -> None:
+    if patience < PATIENCE:
+        watchdog._GIVEN_UP_SECONDS = 1.0
+    with join_world(size, patience=patience):
         for job in jobs:
             run_job(world, job)

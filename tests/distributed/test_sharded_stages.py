@@ -4,18 +4,32 @@ Worst case measured on a CPU: one process, sharded or not, 4e-7 in a weight; two
 or not, the same bits; one process and two sharded ones 4e-6, as replicated ones.
 """
 
+import json
+import re
 import signal
+import time
+from datetime import timedelta
 
 import pytest
 import torch
 from distributed import stage_program
-from distributed.cases import CASES, CUT, FROZEN_WHOLE, SHARDED_ALONE, SHARDED_RESUMED, recipe_of
+from distributed.cases import (
+    CASES,
+    CUT,
+    FROZEN_WHOLE,
+    NOT_FINITE,
+    SHARDED_ALONE,
+    SHARDED_RESUMED,
+    recipe_of,
+)
 from distributed.comparison import curve, largest_difference, require_same
 from distributed.processes import run_world
 from stage_world import train, weights
 
 from uae.recipe import Recipe
 from uae.store.embedded import EmbeddedStore
+from uae.training import watchdog
+from uae.training.skipped import FILE
 
 EVERY = [*CASES, *SHARDED_ALONE]
 SAME_SIZE_TOLERANCE = 2e-6  # the same samples in the same passes; sums of gradients alone differ
@@ -58,6 +72,35 @@ def test_resumed_with_as_many_processes_is_uninterrupted_to_the_bit(sharded, cas
 @pytest.mark.parametrize("how", ["sharded-1-2", "sharded-2-1"])
 def test_resumed_with_another_number_of_processes_goes_on(sharded, case, how):
     require_same(sharded.of(case, "one"), sharded.of(case, how))
+
+
+def test_two_sharded_processes_are_resumed_with_three(sharded):
+    require_same(sharded.of("pretrain-of-six", "one"), sharded.of("pretrain-of-six", "2-3"))
+
+
+@pytest.mark.parametrize("case", NOT_FINITE)
+def test_what_is_not_finite_in_one_process_is_skipped_in_all(sharded, case):
+    replicated, shared_out = sharded.of(case, "nan"), sharded.of(case, "sharded-nan")
+    difference = largest_difference(weights(replicated), weights(shared_out))
+    assert difference <= SAME_SIZE_TOLERANCE
+    require_same(replicated, shared_out)
+    saved = json.loads(shared_out.with_name("sharded-nan-log").joinpath(FILE).read_text())
+    assert [(one["update"], one["kind"]) for one in saved] == [(CUT, "loss")]
+    assert 0 < len(saved[0]["samples"]) <= 4
+    assert [row["skipped_updates"] for row in curve(shared_out)] == [0] * CUT + [1] * (5 - CUT)
+    assert all(value == value for row in curve(shared_out) for value in row.values())
+    assert largest_difference(weights(sharded.of(case, "two")), weights(replicated)) > 1e-4
+
+
+def test_a_process_that_hangs_in_a_transfer_is_named(sharded, world):
+    job = sharded.job("pretrain", "hung", frozen="sharded", hangs=CUT)
+    started = time.monotonic()
+    ended = run_world(stage_program.main, 2, world, 2, [job], timedelta(seconds=4))
+    assert ended[0].code == 1
+    expected = r"process 1 of 2 has not come; it is at .*stage_program.py line \d+ in broken"
+    assert re.search(expected, ended[0].output)
+    assert ended[1].code == watchdog.EXIT_CODE
+    assert time.monotonic() - started < 60
 
 
 def test_every_process_writes_its_part_and_the_newest_checkpoint_is_kept(sharded):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from artifact_place import Place
 from launching.stage_step import STAGE, TORCHRUN, StageStep
 from stage_world import weights
 
-from uae.errors import ClusterError, ResourcesError
+from uae.errors import ClusterError, DataError, ResourcesError
 from uae.launch.task import StageTask
 from uae.launch.torchrun import WORKER, train_with_torchrun
 
@@ -97,6 +99,23 @@ def test_error_of_a_process_comes_back_as_it_was(
     with pytest.raises(ResourcesError, match=r"written by uae 0\.0\.0.*must hold the same version"):
         train_with_torchrun(task(stage_step, uae="0.0.0", world_size=2))
     assert re.search("rank [01] ended with exit code 1", capfd.readouterr().out)
+
+
+def test_error_that_no_retry_cures_is_kept_and_the_retry_fails_with_it_at_once(
+    stage_step: StageStep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "broken"
+    shutil.copytree(stage_step.world.data, data)
+    (data / "heldout" / "captions.jsonl").write_text("{")
+    stage_step.data = Place(str(data), metadata={"sha256": "0" * 64})
+    with pytest.raises(DataError) as first:
+        stage_step(TORCHRUN)
+    assert stage_step.record["error"] == {
+        "type": "DataError", "message": str(first.value), "retryable": False,
+    }  # fmt: skip
+    monkeypatch.setattr("uae.launch.torchrun._run", lambda *_: pytest.fail("it was started"))
+    with pytest.raises(DataError, match=f"^{re.escape(str(first.value))}$"):
+        stage_step(TORCHRUN)
 
 
 def test_killed_process_is_worth_another_try(stage_step: StageStep) -> None:

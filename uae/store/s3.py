@@ -20,6 +20,9 @@ from uae.store.faults import Backoff, MissingObject, call
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
+PART_BYTES = 16 * 2**20  # of a large file, which goes in several parts at a time
+NUM_PARTS_AT_ONCE = 3
+MOST_PARTS = 9_000  # S3 takes 10,000
 Result = TypeVar("Result")
 
 __all__ = ["MissingObject", "Store", "parse_endpoint", "parse_uri"]
@@ -115,9 +118,19 @@ class Store:
         )
 
     def put_file(self, key: str, path: Path) -> None:
-        """Write one object from a file without holding it in memory."""
+        """Write one object from a file without holding it in memory; a large one in parts."""
         _check_key(key)
-        self._call(f"write {key}", lambda: self._client.fput_object(self.bucket, key, str(path)))
+        size = max(PART_BYTES, path.stat().st_size // MOST_PARTS + 1)
+        self._call(
+            f"write {key}",
+            lambda: self._client.fput_object(
+                self.bucket,
+                key,
+                str(path),
+                part_size=size,
+                num_parallel_uploads=NUM_PARTS_AT_ONCE,
+            ),
+        )
 
     def get_bytes(self, key: str) -> bytes:
         """Read one object.

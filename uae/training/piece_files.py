@@ -14,8 +14,8 @@ from uae.fingerprints import file_sha256
 from uae.training.areas import Area
 from uae.training.pieces import Pieces
 
-FILE_BYTES = 2**28  # a file ends with the tensor that reaches it
-NUM_AT_ONCE = 3  # files that are written, hashed or on their way
+FILE_BYTES = 2**27  # a file ends with the tensor that reaches it
+NUM_AT_ONCE = 2  # one is written and hashed while another is on its way
 Result = TypeVar("Result")
 
 

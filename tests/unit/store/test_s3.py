@@ -6,6 +6,7 @@ import pytest
 from uae.data.validate import validate_data
 from uae.errors import DataError, StoreError
 from uae.recipe_files import load_recipe
+from uae.store import s3
 from uae.store.faults import Backoff
 from uae.store.s3 import MissingObject, Store, parse_endpoint, parse_uri
 
@@ -19,12 +20,14 @@ def test_bytes_and_json_round_trip(store):
     assert store.get_bytes("a/b") == b""
 
 
-def test_large_object_round_trips_in_parts(store, tmp_path):
+def test_large_object_round_trips_in_parts(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(s3, "PART_BYTES", 5 * 2**20)
     data = bytes(range(256)) * 50_000  # 12.8 MB: more than one part of 5 MiB
     (tmp_path / "large").write_bytes(data)
     store.put_file("large", tmp_path / "large")
     store.get_file("large", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == data
+    assert store.etags("large")["large"].partition(" ")[0].strip('"').endswith("-3")
 
 
 def test_missing_object(store):
