@@ -6,9 +6,13 @@ from distributed.cases import (
     CASES,
     CUT,
     FROZEN_WHOLE,
+    FULL_SCALE,
+    LOWERED,
+    RECOMPUTED,
     RESUMED,
     RESUMED_ELSEWHERE,
     SHARDED_ALONE,
+    SHARDED_BFLOAT16,
     SHARDED_RESUMED,
 )
 from distributed.processes import run_world
@@ -66,6 +70,13 @@ def sharded(runs, world):
     together = [runs.job(case, "sharded-two", frozen="sharded") for case in every]
     together += [runs.job(case, "frozen-whole", frozen="replicated") for case in FROZEN_WHOLE]
     together += [runs.job(case, "two") for case in SHARDED_ALONE]
+    for case in RECOMPUTED:
+        again = {"frozen": "sharded", "models": {"recompute_blocks": True}}
+        together.append(runs.job(case, "recomputed", **again))
+    for case in LOWERED:
+        lowered = {"models": FULL_SCALE | {"sharding": SHARDED_BFLOAT16}}
+        alone.append(runs.job(case, "lowered-one", **lowered))
+        together.append(runs.job(case, "lowered-two", **lowered))
     resumed = []
     for case in SHARDED_RESUMED:
         for how in ("2-2", "2-1"):

@@ -8,6 +8,7 @@ A job is {"case", "out"} and some of:
     fails         the update in which it fails
     half          the update whose checkpoint the first process is killed in, before its manifest
     frozen        shards the trained model, and says how the other one is held
+    models        other keys of the recipe's section `models`
     checkpoints   a folder, or {"endpoint", "prefix", "environment"} of a bucket
 """
 
@@ -33,7 +34,9 @@ class PowerCut(BaseException):
 
 def run_job(world: World, job: dict) -> None:
     """Train as the job says, in as many processes as there are."""
-    stage, recipe = recipe_of(world, job["case"], frozen=job.get("frozen"))
+    stage, recipe = recipe_of(
+        world, job["case"], frozen=job.get("frozen"), models=job.get("models")
+    )
     out, record, cut = Path(job["out"]), Run.record, job.get("cut")
 
     def cut_short(run: Run, *arguments: object, **settings: object) -> None:
