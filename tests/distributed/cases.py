@@ -71,13 +71,24 @@ RESUMED_ELSEWHERE = ("pretrain", "ufg-diffusion-nft")  # with another number of 
 SHARDED_RESUMED = ("pretrain", "gfu-token", "ufg-diffusion-nft")
 NOT_FINITE = ("pretrain", "gfu-sequence", "ufg-diffusion-nft")  # once, in one process
 FROZEN_WHOLE = ("pretrain-lora", "gfu-token", "ufg-flow-grpo")  # sharded, but for the frozen model
+RECOMPUTED = ("pretrain-lora", "cold-start-in-context", "gfu-token", "ufg-flow-grpo")
+LOWERED = ("pretrain", "cold-start", "gfu-sequence", "ufg-grpo-guard")
+FULL_SCALE = {  # as the published models are trained
+    "frozen_dtype": "bfloat16",
+    "scorer_dtype": "bfloat16",
+    "recompute_blocks": True,
+}
+SHARDED_BFLOAT16 = {"frozen": "replicated", "compute": "bfloat16"}
 CUT = 3  # the update in which runs are cut short: one after a checkpoint
 
 
-def recipe_of(world: World, case: str, *, frozen: str | None = None) -> tuple[str, Recipe]:
+def recipe_of(
+    world: World, case: str, *, frozen: str | None = None, models: dict | None = None
+) -> tuple[str, Recipe]:
     """Return a case's stage and recipe: five updates, mostly of four samples.
 
-    Where `frozen` is given, the trained model is sharded, and the frozen one is as it says.
+    Where `frozen` is given, the trained model is sharded, and the frozen one is as it says. In
+    `models` are other keys of the recipe's section of this name.
     """
     stage, section = (CASES | SHARDED_ALONE)[case]
     section = {"num_updates": 5, "batch_size": 4, "checkpoint_every": 2} | section
@@ -92,4 +103,5 @@ def recipe_of(world: World, case: str, *, frozen: str | None = None) -> tuple[st
         values["models"]["condition_source"] = "in_context"
     if frozen is not None:
         values["models"]["sharding"] = {"frozen": frozen, "compute": "float32"}
+    values["models"] |= models or {}
     return stage, Recipe.model_validate(values)

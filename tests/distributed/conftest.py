@@ -6,10 +6,14 @@ from distributed.cases import (
     CASES,
     CUT,
     FROZEN_WHOLE,
+    FULL_SCALE,
+    LOWERED,
     NOT_FINITE,
+    RECOMPUTED,
     RESUMED,
     RESUMED_ELSEWHERE,
     SHARDED_ALONE,
+    SHARDED_BFLOAT16,
     SHARDED_RESUMED,
 )
 from distributed.processes import run_world
@@ -72,6 +76,13 @@ def sharded(runs, world):
         together.append(runs.job(case, "sharded-nan", nan=CUT, frozen="sharded"))
     six = runs.job("pretrain-of-six", "2-3", resumed="2-3", frozen="sharded")
     together.append(six | {"cut": CUT})
+    for case in RECOMPUTED:
+        again = {"frozen": "sharded", "models": {"recompute_blocks": True}}
+        together.append(runs.job(case, "recomputed", **again))
+    for case in LOWERED:
+        lowered = {"models": FULL_SCALE | {"sharding": SHARDED_BFLOAT16}}
+        alone.append(runs.job(case, "lowered-one", **lowered))
+        together.append(runs.job(case, "lowered-two", **lowered))
     resumed = []
     for case in SHARDED_RESUMED:
         for how in ("2-2", "2-1"):

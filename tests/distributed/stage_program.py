@@ -10,6 +10,7 @@ A job is {"case", "out"} and some of:
     hangs         the update in whose backward pass it hangs
     half          the update whose checkpoint the first process is killed in, before its manifest
     frozen        shards the trained model, and says how the other one is held
+    models        other keys of the recipe's section `models`
     checkpoints   a folder, or {"endpoint", "prefix", "environment"} of a bucket
 """
 
@@ -41,7 +42,9 @@ class PowerCut(BaseException):
 
 def run_job(world: World, job: dict) -> None:
     """Train as the job says, in as many processes as there are."""
-    stage, recipe = recipe_of(world, job["case"], frozen=job.get("frozen"))
+    stage, recipe = recipe_of(
+        world, job["case"], frozen=job.get("frozen"), models=job.get("models")
+    )
     out, record, cut = Path(job["out"]), Run.record, job.get("cut")
 
     done, backward = [0], Optimizer.backward

@@ -17,7 +17,9 @@ from distributed.cases import (
     CASES,
     CUT,
     FROZEN_WHOLE,
+    LOWERED,
     NOT_FINITE,
+    RECOMPUTED,
     SHARDED_ALONE,
     SHARDED_RESUMED,
     recipe_of,
@@ -169,6 +171,33 @@ def test_computing_in_bfloat16_trains_nearly_the_same_and_keeps_float32(
     assert exact[name] != pytest.approx(found[name], rel=1e-5)
     trained = weights(tmp_path / "bf16")
     assert {tensor.dtype for tensor in trained.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("case", RECOMPUTED)
+def test_recomputed_blocks_train_the_same(sharded, case):
+    kept, again = sharded.of(case, "sharded-two"), sharded.of(case, "recomputed")
+    assert bits_differ(weights(kept), weights(again)) == []
+    assert curve(kept) == curve(again)
+
+
+@pytest.mark.parametrize("case", LOWERED)
+def test_frozen_blocks_in_bfloat16_with_one_process_and_with_two(sharded, world, case):
+    exact, one, two = (
+        sharded.of(case, how) for how in ("sharded-two", "lowered-one", "lowered-two")
+    )
+    before, trained = weights(world.bundle), weights(exact)
+    for found in (one, two):  # what is not trained is saved as it was, not as it was kept
+        after = weights(found)
+        assert {tensor.dtype for tensor in after.values()} == {torch.float32}
+        frozen = [n for n in before if n in trained and torch.equal(before[n], trained[n])]
+        assert [name for name in frozen if not torch.equal(before[name], after[name])] == []
+    name = "grad_norm"
+    first = [curve(found)[0] for found in (exact, one, two)]
+    if case == "gfu-sequence":  # of captions that are drawn, and are others
+        assert first[2]["ratio/max_deviation"] < 1e-4
+        return
+    assert first[1][name] == pytest.approx(first[0][name], rel=0.1)
+    assert first[2][name] == pytest.approx(first[1][name], rel=0.02)
 
 
 def test_a_failure_of_one_is_everyone_s_error(sharded, world):

@@ -71,6 +71,12 @@ def test_name_that_looks_like_a_number_is_written_in_quotes():
             rf"{UFG}\.captions: must be a section with group_size, max_new_.*, got 'gredy'",
         ),
         ("lora: {rank: 16, alpha: 32}", "lora: 3", "lora: must be a section with rank, alpha, got"),
+        (
+            "float32\n  scorer_dtype: float32\n  recompute_blocks: false\n  sharding: replicated",
+            "bfloat16\n  scorer_dtype: float32\n  recompute_blocks: false\n"
+            "  sharding: {frozen: sharded, compute: float32}",
+            r"models: .*compute in the type that they are kept in; give both the same",
+        ),
     ],
 )
 def test_wrong_value_is_named_and_not_converted(before, after, says):

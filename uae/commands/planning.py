@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 GPU_NAMES = ("h100-80gb", "h200-141gb", "a100-80gb", "rtx-4090")  # planning.gpus says what they are
 
+_OUT = "write the plan there too, .json; default: it is only printed"
+
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this group."""
@@ -45,23 +47,28 @@ def add_commands(commands: Commands) -> None:
         help="mean length of captions, for times; default: the longest that the recipe allows",
     )
     plan.add_argument(
-        "--condition-tokens", type=_count, help="in place of those of the base weights"
+        "--condition-tokens", type=_count, help="of a condition; default: the base weights'"
     )
     _add_execution(plan)
-    plan.add_argument("--out", type=writable(".json"), help="write the plan there too, .json")
+    plan.add_argument("--out", type=writable(".json"), help=_OUT)
     plan.set_defaults(command=_plan)
 
 
 def _add_gpu(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--gpu", choices=GPU_NAMES, help=f"default: {GPU_NAMES[0]}")
-    plan.add_argument("--gpu-memory", type=_positive, help="GiB of another GPU")
+    plan.add_argument(
+        "--gpu-memory", type=_positive, help="GiB of another GPU; default: that of --gpu"
+    )
     plan.add_argument(
         "--gpu-tflops",
         type=_positive,
-        help="of another GPU: its dense rate in the type computed in",
+        help="of another GPU: its dense rate in the type that blocks compute in; default: that of "
+        "--gpu",
     )
     plan.add_argument(
-        "--gpu-bandwidth", type=_positive, help="of another GPU's memory, TB per second"
+        "--gpu-bandwidth",
+        type=_positive,
+        help="of another GPU's memory, TB per second; default: that of --gpu",
     )
 
 

@@ -70,6 +70,21 @@ def test_gradient_reaches_the_pictures_and_no_weight(scorer):
     assert not any(weight.requires_grad for weight in scorer.parameters())
 
 
+def test_bfloat16_changes_cosines_by_rounding_alone(root, scorer):
+    rough = load_scorer("clip", root, dtype=torch.bfloat16)
+    images = pictures(3, seed=1).requires_grad_()
+    features = rough.features(pictures(3))
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(3))
+    found = rough.score(images, features)
+    expected = scorer.score(images, scorer.features(pictures(3)))
+    torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
+    assert not torch.equal(found, expected)
+    found.sum().backward()
+    assert images.grad.dtype == torch.float32
+    assert images.grad.abs().sum() > 0
+
+
 def test_gradient_agrees_with_finite_differences(scorer):
     references = scorer.features(torch.ones(1, 3, 32, 32))
     images = pictures(1, seed=2).requires_grad_()
