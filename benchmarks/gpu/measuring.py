@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import yaml
 from benchmarks.gpu import configuration, table
 from benchmarks.gpu.comparison import StageFigures
 from benchmarks.gpu.device import Device
-from benchmarks.gpu.options import Options
+from benchmarks.gpu.options import STAGES, Options
 from benchmarks.gpu.pairs import write_pairs
 from benchmarks.gpu.stage_process import NUM_WARM_UP
 from benchmarks.gpu.weights import num_bytes, write_bundle
 from benchmarks.measurement import print_table
 from uae.errors import UaeError
 from uae.fingerprints import json_sha256
+from uae.models.bundle import write_json
 from uae.planning.gpus import GPUS, Gpu
 from uae.planning.plan import Plan
 from uae.planning.planner import Assumptions, make_plan
@@ -61,7 +63,8 @@ def run(options: Options, place: Path, command: str) -> int:
         raise UaeError(f"--updates {options.updates}: give 1 or more")
     recipe = load_recipe(options.recipe)
     if options.plan_only:
-        _report(options, command, _plan(recipe, GPUS[options.gpu], options), {}, None)
+        plan = _plan(recipe, GPUS[options.gpu], options, options.stages)
+        _report(options, command, plan, {}, None)
         return 0
     _check(options, recipe)
     made = _make(options, place.resolve(), recipe)
@@ -70,7 +73,7 @@ def run(options: Options, place: Path, command: str) -> int:
     if options.profile is not None:
         _profile(made, options)
     planned = made.recipe if options.dry_run else recipe
-    _report(options, command, _plan(planned, device.as_planned(), options), found, device)
+    _report(options, command, _plan(planned, device.as_planned(), options, found), found, device)
     failed = [stage for stage, result in found.items() if result.get("error")]
     return 1 if failed else 0
 
@@ -88,10 +91,13 @@ def _make(options: Options, place: Path, recipe: Recipe) -> Made:
     files = configuration.published_files(recipe)
     if options.dry_run:
         files, recipe = configuration.dry_files(files), configuration.dry_recipe(recipe)
+    if options.condition_tokens is not None:
+        files.bundle["model.json"]["condition_tokens"] = options.condition_tokens
     bundle = place / "weights" / Path(recipe.models.base).name
     recipe = configuration.on_bundle(recipe, bundle)
     _make_weights(files, bundle)
     num_updates = options.updates + NUM_WARM_UP
+    write_json(bundle / "model.json", files.bundle["model.json"])  # no weight depends on it
     size = {"updates": num_updates, "recipe": recipe.model_dump(mode="json")}
     folder = place / f"pairs-{json_sha256(size)[:12]}"
     if not (folder / "data").is_dir():
@@ -104,7 +110,8 @@ def _make(options: Options, place: Path, recipe: Recipe) -> Made:
 
 
 def _make_weights(files: configuration.Files, bundle: Path) -> None:
-    content = json_sha256({"bundle": files.bundle, "scorers": files.scorers})
+    configs = {name: found for name, found in files.bundle.items() if name != "model.json"}
+    content = json_sha256({"bundle": configs, "scorers": files.scorers})
     marker = bundle.parent / _MADE
     if marker.is_file() and json.loads(marker.read_text("utf-8")) == content:
         return
@@ -190,15 +197,19 @@ def _earlier(options: Options, device: Device) -> dict[str, Any]:
     return {name: stage["found"] for name, stage in before["stages"].items() if stage["found"]}
 
 
-def _plan(recipe: Recipe, gpu: Gpu, options: Options) -> Plan:
-    return make_plan(recipe, Assumptions(gpu, 1, 1, fraction=options.fraction))
+def _plan(recipe: Recipe, gpu: Gpu, options: Options, stages: Collection[str]) -> Plan:
+    """Plan these stages alone: the models of each are built anew, which takes its time."""
+    others = [stage for stage in STAGES if stage not in stages]
+    unplanned = {s: getattr(recipe, s).model_copy(update={"num_updates": 0}) for s in others}
+    tokens = options.condition_tokens
+    assumed = Assumptions(gpu, 1, 1, fraction=options.fraction, condition_tokens=tokens)
+    return make_plan(recipe.model_copy(update=unplanned), assumed)
 
 
 def _report(
     options: Options, command: str, plan: Plan, found: dict[str, Any], device: Device | None
 ) -> None:
-    wanted = set(found) if device is not None else set(options.stages)
-    stages = [StageFigures(p, found.get(p.stage), device) for p in plan.stages if p.stage in wanted]
+    stages = [StageFigures(planned, found.get(planned.stage), device) for planned in plan.stages]
     text = table.markdown(plan, stages, device, command)
     print(text)
     targets = [target for stage in stages for target in stage.targets()]

@@ -21,6 +21,7 @@ class Options:
     stages: list[str]
     updates: int
     fraction: float
+    condition_tokens: int | None
     profile: str | None
     dry_run: bool
     plan_only: bool
@@ -53,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0.4,
         help="share of the GPU's rates that the plan expects; default: %(default)s",
+    )
+    parser.add_argument(
+        "--condition-tokens", type=int, help="of the decoder's condition; default: as published"
     )
     parser.add_argument("--profile", choices=STAGES, help="also profile an update of this stage")
     kinds = parser.add_mutually_exclusive_group()

@@ -36,7 +36,14 @@ def dry_run(tmp_path_factory):
     marks = part("table")
     (folder / "page.md").write_text(f"before\n{marks.BEGIN}\nearlier figures\n{marks.END}\nafter\n")
     given = ["--dry-run", "--stages", UFG, "--updates", "1", "--place", folder / "place"]
-    given += ["--out", folder / "gpu.json", "--table", folder / "page.md"]
+    given += [
+        "--condition-tokens",
+        "40",
+        "--out",
+        folder / "gpu.json",
+        "--table",
+        folder / "page.md",
+    ]
     assert part("__main__").main([str(word) for word in given]) == 0
     return folder
 
@@ -63,6 +70,7 @@ def test_dry_run_says_what_was_measured_and_planned(dry_run):
     pictures = stage["compared"]["pictures per second"]
     assert pictures["measured"] == pytest.approx(2 * 2 / update["seconds"])  # pictures x group
     assert found["plan"]["recipe"] == RECIPE
+    assert found["plan"]["condition_tokens"] == 40
 
 
 def test_page_gets_the_table_between_its_marks(dry_run):
