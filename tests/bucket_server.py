@@ -5,6 +5,7 @@ import os
 import subprocess
 import sysconfig
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,10 +21,13 @@ ACTIONS = {"owner": ["Admin", "Read", "List", "Write", "Tagging"], "reader": ["R
 class BucketServer:
     """SeaweedFS with two keys: `owner` may do everything, `reader` may only read."""
 
-    def __init__(self, folder: Path, bucket: str = "uae") -> None:
-        self.folder, self.bucket = folder, bucket
+    def __init__(
+        self, folder: Path, bucket: str = "uae", host: str = HOST, before: Sequence[str] = ()
+    ) -> None:
+        """`host` is an address of the machine; the words `before` start the server elsewhere."""
+        self.folder, self.bucket, self.host, self._before = folder, bucket, host, before
         self._ports = free_ports()
-        self.endpoint = f"http://{HOST}:{self._ports['s3']}"
+        self.endpoint = f"http://{host}:{self._ports['s3']}"
         folder.mkdir(parents=True, exist_ok=True)
         identities = [
             {
@@ -47,7 +51,7 @@ class BucketServer:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
         options = {
-            "dir": data, "ip": HOST, "ip.bind": HOST, "bucket": self.bucket, "admin.ui": "false",
+            "dir": data, "ip": self.host, "ip.bind": self.host, "bucket": self.bucket, "admin.ui": "false",
             "webdav": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
             "s3.autoCreateBucket": "false", "s3.config": self.folder / "keys.json",
             "master.telemetry": "false", "volume.preStopSeconds": 0,
@@ -56,7 +60,8 @@ class BucketServer:
         weed = Path(sysconfig.get_path("scripts")) / "weed"
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [weed, "-logtostderr=true", "mini", *(f"-{k}={v}" for k, v in options.items())],
+                [*self._before, weed, "-logtostderr=true", "mini",
+                 *(f"-{k}={v}" for k, v in options.items())],
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={"HOME": str(self.folder), "PATH": os.environ["PATH"], "GOMEMLIMIT": "256MiB"},
             )  # fmt: skip
