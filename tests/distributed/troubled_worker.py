@@ -1,14 +1,11 @@
-"""A worker with troubles: `python -m distributed.troubled_worker agent ...` starts its agent.
+"""A worker that can be stopped in the middle: `python -m distributed.troubled_worker agent ...`
+starts its agent.
 
-A trouble is a file `<what>-<update>-<rank>` in the folder of the variable TROUBLES. It comes when
-that process ends that update, once:
-
-    kill    the process is killed
-    lose    it says so by a file `lost`, and hangs until its host is lost
+It prints the number of each update that it ends. A file `hang-<update>-<rank>` in the folder of the
+variable TROUBLES lets that process hang there, once, until somebody ends it; then it is `hanging`.
 """
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -16,7 +13,7 @@ from typing import Any
 
 from uae.launch import agent, worker
 
-TROUBLES = "TROUBLES"
+TROUBLES, HANGING = "TROUBLES", "hanging"
 
 
 def train() -> int:
@@ -25,22 +22,15 @@ def train() -> int:
     folder, record = Path(os.environ[TROUBLES]), Run.record
 
     def troubled(run: Run, *arguments: Any, **settings: Any) -> None:
-        when = f"{run.next_step}-{run.share.world.rank}"
-        if taken(folder / f"kill-{when}"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if taken(folder / f"lose-{when}"):
-            (folder / "lost").touch()
+        print(f"ends update {run.next_step}", flush=True)
+        trouble = folder / f"hang-{run.next_step}-{run.share.world.rank}"
+        if trouble.exists():
+            trouble.rename(folder / HANGING)
             time.sleep(600)
         record(run, *arguments, **settings)
 
     Run.record = troubled  # type: ignore[method-assign]
     return worker.main(sys.argv[1:])
-
-
-def taken(file: Path) -> bool:
-    there = file.exists()
-    file.unlink(missing_ok=True)
-    return there
 
 
 if __name__ == "__main__":
