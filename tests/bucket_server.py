@@ -51,8 +51,8 @@ class BucketServer:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
         options = {
-            "dir": data, "ip": self.host, "ip.bind": self.host, "bucket": self.bucket, "admin.ui": "false",
-            "webdav": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
+            "dir": data, "ip": self.host, "ip.bind": self.host, "bucket": self.bucket,
+            "admin.ui": "false", "webdav": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
             "s3.autoCreateBucket": "false", "s3.config": self.folder / "keys.json",
             "master.telemetry": "false", "volume.preStopSeconds": 0,
             **{f"{name}.port": port for name, port in self._ports.items()},

@@ -48,9 +48,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    cluster: Cluster, world: World, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def undisturbed(cluster: Cluster, world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models of one process, and of two on this machine that nothing happens to."""
     folder = tmp_path_factory.mktemp("undisturbed")
     jobs = [
@@ -164,6 +162,6 @@ def test_process_that_is_killed_is_started_again_with_the_inputs_that_are_there(
     worker_of(job.hosts[1]).send_signal(signal.SIGKILL)
     model = job.model()
     assert job.updates(0) == job.updates(1) == [0, 1, 2, 3, 2, 3, 4]
-    assert "rank 1 was killed by SIGKILL\nrestart 1 of 3" in job.said(1)
+    assert "rank 1 was killed by SIGKILL; restart 1 of 3" in job.said(1)
     require_equal(model, undisturbed / "sharded")
     require_same(undisturbed / "one", model)

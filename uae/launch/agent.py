@@ -1,9 +1,9 @@
-"""torchrun as `python -m uae.launch.agent ARGUMENTS`: its arguments, and more sense in its restarts.
+"""torchrun as `python -m uae.launch.agent ARGUMENTS`: its arguments, but it restarts with reason.
 
-When a process fails or is killed, those of all nodes meet again and go on from the newest checkpoint,
-`--max-restarts` times. Not so where that is in vain: after an error in the recipe or the data, after
-SIGTERM, or when an earlier try of the same task has left word that no other one helps. The exit code
-says which it was, see `uae.launch.failures`.
+When a process fails or is killed, those of all nodes meet again and go on from the newest
+checkpoint, `--max-restarts` times. Not so where that is in vain: after an error in the recipe or
+the data, after SIGTERM, or when an earlier try of the same task has left word that no other one
+helps. The exit code says which it was, see `uae.launch.failures`.
 
 In a TrainJob it also watches the job's lease. When that is too old it ends its processes as SIGTERM
 would: they store a checkpoint first.
@@ -36,9 +36,9 @@ TERMINATED = (INTERRUPTED, -signal.SIGTERM)  # with and without a handler
 
 def main() -> int:
     """Run torchrun with this process's arguments; return its exit code."""
-    from torch.distributed.run import parse_args
+    from torch.distributed.run import get_args_parser
 
-    asked = parse_args(sys.argv[1:])
+    asked = get_args_parser().parse_args(sys.argv[1:])
     task = _Task(sys.argv)
     ended = task.end()
     if ended:
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 class _Task:
-    """What the processes work on, as far as the agent knows it."""
+    """What the processes work on, as far as it is known here."""
 
     def __init__(self, words: Sequence[str]) -> None:
         known = WORKER in words
@@ -69,7 +69,7 @@ class _Task:
             return ""
 
     def watch_lease(self) -> LeaseWatch | None:
-        """Start to watch the lease of a task in the store; a local one ends with its step anyway."""
+        """Start to watch the lease of a task in the store; a local one ends with its step."""
         if self._asked is None or not is_stored(self._asked.task):
             return None
         lease = LeaseWatch(self._place)
@@ -78,8 +78,6 @@ class _Task:
 
     def may_help(self, codes: Mapping[int, int]) -> bool:
         """Say whether another try may help after processes have ended with these codes."""
-        for rank, code in sorted(codes.items()):
-            print(f"rank {rank} {_ending(code)}", file=sys.stderr, flush=True)
         return _verdict(codes) == FAILED and not self.end()
 
     def _place(self) -> TaskPlace:
@@ -94,8 +92,16 @@ def _run(asked: Namespace, task: _Task, lease: LeaseWatch | None) -> int:
 
     from uae.training.elastic_agent import run_agent
 
+    def may_help(codes: Mapping[int, int], number: int) -> bool:
+        if not task.may_help(codes):
+            return False
+        lost = ", ".join(f"rank {rank} {_ending(code)}" for rank, code in sorted(codes.items()))
+        text = f"{lost}; restart {number} of {asked.max_restarts}: the processes meet again"
+        print(text, file=sys.stderr, flush=True)
+        return True
+
     try:
-        run_agent(asked, task.may_help)
+        run_agent(asked, may_help)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         codes = {one: each.exitcode for one, each in error.failures.items()}

@@ -21,8 +21,8 @@ FOLLOWING = ("OtherProcessFailed", "ConnectionLost")
 # What an accelerator or its network reports when it breaks: another one may do.
 HARDWARE = ("AcceleratorError", "DistBackendError", "DistNetworkError", "DistStoreError")
 
-# Exit codes of a process, and of the agent that starts it. The training runtime of the manifests
-# knows the last two.
+# Exit codes of a process, and of torchrun where `uae.launch.agent` starts it. The training runtime
+# of the manifests knows the last two.
 FAILED = 1  # another try may help
 FINAL = 65  # no other try helps: EX_DATAERR of sysexits.h
 INTERRUPTED = 143  # SIGTERM: the node is needed for something else

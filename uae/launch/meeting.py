@@ -36,14 +36,16 @@ def arrange_meeting(asked: Namespace) -> dict[str, str]:
         ResourcesError: If the number of nodes is not one number.
         ClusterError: If this node does not find node 0.
     """
-    nodes = str(asked.nnodes)
-    if not nodes.isdecimal():
+    fewest, _, most = str(asked.nnodes).partition(":")
+    nodes = int(fewest)
+    if most not in {"", fewest}:
         raise ResourcesError(
-            f"--nnodes={nodes}: give one number; batches are shared out among a fixed number of "
-            "processes. To go on with another one, start the task anew: checkpoints fit any number"
+            f"--nnodes={asked.nnodes}: give one number; batches are shared out among a fixed "
+            "number of processes. To go on with another one, start the task anew: its checkpoints "
+            "fit any number"
         )
     asked.rdzv_backend = "c10d"
-    if asked.standalone or nodes == "1":
+    if asked.standalone or nodes == 1:
         asked.rdzv_endpoint, asked.rdzv_id = "localhost:0", str(uuid.uuid4())
         return OWN_STORE
     port = int(asked.master_port or 0)

@@ -35,8 +35,8 @@ from uae.launch.training import StagePaths, train_stage
 
 POLL_SECONDS = 0.5
 READY = ".ready"
-# Where the inputs of this node's processes lie. The agent gives the folder, and removes it: so
-# processes that are started again find whole what others have brought.
+# Where the inputs of this node's processes lie. Who starts them gives the folder, and removes it:
+# so processes that are started again find whole what others have brought.
 NODE_FOLDER_VARIABLE = "UAE_NODE_FOLDER"
 
 

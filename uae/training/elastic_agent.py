@@ -1,4 +1,4 @@
-"""torchrun's agent, which starts a node's processes again, unless that would be in vain.
+"""torchrun starts a node's processes again, unless that would be in vain.
 
 Source: `launch_agent` of torch.distributed.launcher.api, which takes no agent of others.
 """
@@ -8,8 +8,12 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch.distributed.elastic.agent.server import WorkerSpec
-from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerState
+from torch.distributed.elastic.agent.server.api import (
+    RunResult,
+    WorkerGroup,
+    WorkerSpec,
+    WorkerState,
+)
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -18,15 +22,15 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 from torch.distributed.launcher.api import LaunchConfig
 from torch.distributed.run import config_from_args
 
-# Of exit codes by rank: whether to start the processes again.
-MayHelp = Callable[[Mapping[int, int]], bool]
+# Of exit codes by rank and the number of the restart: whether to start the processes again.
+MayHelp = Callable[[Mapping[int, int], int], bool]
 
 
 class RestartingAgent(LocalElasticAgent):
-    """An agent that asks, when its processes have failed, whether another try may help."""
+    """Asks, when its processes have failed, whether another try may help."""
 
     def __init__(self, may_help: MayHelp, **given: Any) -> None:
-        """Describe the agent.
+        """Start nothing yet.
 
         Args:
             may_help: Asked when all processes of this node have ended, of which one failed.
@@ -40,11 +44,8 @@ class RestartingAgent(LocalElasticAgent):
         if result.state != WorkerState.FAILED or not self._remaining_restarts:
             return result
         codes = {rank: failure.exitcode for rank, failure in result.failures.items()}
-        if self._may_help(codes):
-            most = worker_group.spec.max_restarts
-            number = most - self._remaining_restarts + 1
-            print(f"restart {number} of {most}: the processes meet again", flush=True)
-        else:
+        number = worker_group.spec.max_restarts - self._remaining_restarts + 1
+        if not self._may_help(codes, number):
             self._remaining_restarts = 0  # so torchrun ends as after the last of them
         return result
 
