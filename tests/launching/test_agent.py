@@ -103,6 +103,19 @@ def test_what_an_earlier_try_found_final_ends_the_next_one_at_once(
     assert said.splitlines()[-1] == f"an earlier try ended with {told}"
 
 
+def test_sigterm_before_the_nodes_have_met_ends_it_at_once(
+    torchrun: Torchrun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(_: Namespace) -> dict[str, str]:
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(agent, "arrange_meeting", wait)
+    code, tries, said = torchrun(0)
+    assert (code, tries) == (INTERRUPTED, 0)
+    assert said.splitlines()[-1] == "stopped by SIGTERM"
+
+
 def arguments(**changes: object) -> Namespace:
     values = {"standalone": False, "nnodes": "2", "node_rank": 0, "local_addr": None,
               "master_addr": "127.0.0.1", "master_port": 29500}  # fmt: skip

@@ -21,9 +21,10 @@ import tempfile
 import threading
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from types import FrameType
 
 from uae.errors import StoreError, UaeError
-from uae.launch.failures import FAILED, FINAL, INTERRUPTED
+from uae.launch.failures import FAILED, FINAL, INTERRUPTED, WorkerFailure
 from uae.launch.lease import LeaseWatch
 from uae.launch.meeting import arrange_meeting
 from uae.launch.task import read_end
@@ -36,21 +37,32 @@ TERMINATED = (INTERRUPTED, -signal.SIGTERM)  # with and without a handler
 
 def main() -> int:
     """Run torchrun with this process's arguments; return its exit code."""
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.run import get_args_parser
 
+    def terminate(number: int, _: FrameType | None) -> None:
+        raise SignalException("while the nodes meet", signal.Signals(number))
+
+    # torchrun heeds it only while processes run. The first process of a container would else
+    # ignore it, and be killed when the grace period ends.
+    signal.signal(signal.SIGTERM, terminate)
     asked = get_args_parser().parse_args(sys.argv[1:])
     task = _Task(sys.argv)
-    ended = task.end()
-    if ended:
-        return _say(f"an earlier try ended with {ended}", FINAL)
+    lease = None
     try:
-        os.environ |= arrange_meeting(asked)
+        ended = task.end()
+        if ended:
+            return _say(f"an earlier try ended with {ended}", FINAL)
+        lease = task.watch_lease()
+        with tempfile.TemporaryDirectory(prefix="uae-node-") as folder:
+            os.environ |= arrange_meeting(asked) | {NODE_FOLDER_VARIABLE: folder}
+            return _run(asked, task)
     except UaeError as error:
-        return _say(str(error), FAILED)
-    lease = task.watch_lease()
-    with tempfile.TemporaryDirectory(prefix="uae-node-") as folder:
-        os.environ[NODE_FOLDER_VARIABLE] = folder
-        return _run(asked, task, lease)
+        return _say(str(error), WorkerFailure.of(error, 0).exit_code)
+    except SignalException as error:
+        if lease and lease.verdict:
+            return _say(lease.verdict, FINAL)
+        return _say(f"stopped by {error.sigval.name}", 128 + error.sigval)
 
 
 class _Task:
@@ -85,8 +97,7 @@ class _Task:
         return open_place(self._asked.task, self._asked.endpoint)
 
 
-def _run(asked: Namespace, task: _Task, lease: LeaseWatch | None) -> int:
-    from torch.distributed.elastic.multiprocessing import SignalException
+def _run(asked: Namespace, task: _Task) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
 
@@ -113,10 +124,6 @@ def _run(asked: Namespace, task: _Task, lease: LeaseWatch | None) -> int:
         ended, name = task.end(), type(error).__name__
         text = ended or f"the nodes cannot meet: another one has ended ({name} {error})"
         return _say(text, FINAL if ended else FAILED)
-    except SignalException as error:
-        if lease and lease.verdict:
-            return _say(lease.verdict, FINAL)
-        return _say(f"stopped by {error.sigval.name}", 128 + error.sigval)
     return 0
 
 
