@@ -30,13 +30,13 @@ PIP_CONF =
 CA_CERTIFICATES =
 KEEP =
 
-.PHONY: run test lint types install install-dev chromium bench effect starter-data base-weights clean
+.PHONY: run test lint types install install-dev chromium iproute2 bench effect starter-data base-weights clean
 .PHONY: images pin-images test-images
 
 run: install
 	$(BIN)/uae run$(call option,resume,$(RESUME))$(call option,recipe,$(RECIPE))$(call option,data,$(DATA))$(call option,seed,$(SEED))$(call option,endpoint,$(ENDPOINT))$(call option,bucket,$(BUCKET))
 
-test: install-dev chromium
+test: install-dev chromium iproute2
 	OMP_NUM_THREADS=1 $(SPEED) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: install-dev
@@ -90,6 +90,12 @@ chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 	  || echo "chromium is not installed: browser tests will be skipped"
+
+# Network namespaces, for the test of two hosts: likewise.
+iproute2:
+	@command -v ip >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq iproute2 >/dev/null; } \
+	  || echo "iproute2 is not installed: the test of two hosts will be skipped"
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

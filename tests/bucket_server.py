@@ -5,6 +5,7 @@ import os
 import subprocess
 import sysconfig
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,10 +21,19 @@ ACTIONS = {"owner": ["Admin", "Read", "List", "Write", "Tagging"], "reader": ["R
 class BucketServer:
     """SeaweedFS with two keys: `owner` may do everything, `reader` may only read."""
 
-    def __init__(self, folder: Path, bucket: str = "uae", **more: object) -> None:
-        self.folder, self.bucket, self.more = folder, bucket, more
+    def __init__(
+        self,
+        folder: Path,
+        bucket: str = "uae",
+        host: str = HOST,
+        before: Sequence[str] = (),
+        **more: object,
+    ) -> None:
+        """`host` is an address of the machine; the words `before` start the server elsewhere."""
+        self.folder, self.bucket, self.host = folder, bucket, host
+        self._before, self._more = before, more
         self._ports = free_ports()
-        self.endpoint = f"http://{HOST}:{self._ports['s3']}"
+        self.endpoint = f"http://{host}:{self._ports['s3']}"
         folder.mkdir(parents=True, exist_ok=True)
         identities = [
             {
@@ -47,16 +57,17 @@ class BucketServer:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
         options = {
-            "dir": data, "ip": HOST, "ip.bind": HOST, "bucket": self.bucket, "admin.ui": "false",
-            "webdav": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
+            "dir": data, "ip": self.host, "ip.bind": self.host, "bucket": self.bucket,
+            "admin.ui": "false", "webdav": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
             "s3.autoCreateBucket": "false", "s3.config": self.folder / "keys.json",
             "master.telemetry": "false", "volume.preStopSeconds": 0,
-            **{f"{name}.port": port for name, port in self._ports.items()}, **self.more,
+            **{f"{name}.port": port for name, port in self._ports.items()}, **self._more,
         }  # fmt: skip
         weed = Path(sysconfig.get_path("scripts")) / "weed"
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [weed, "-logtostderr=true", "mini", *(f"-{k}={v}" for k, v in options.items())],
+                [*self._before, weed, "-logtostderr=true", "mini",
+                 *(f"-{k}={v}" for k, v in options.items())],
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={"HOME": str(self.folder), "PATH": os.environ["PATH"], "GOMEMLIMIT": "256MiB"},
             )  # fmt: skip

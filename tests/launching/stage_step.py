@@ -23,9 +23,10 @@ STAGE = "pretrain_decoder"
 def launch(**changes: Any) -> Launch:
     """What a stage gets; two processes on each of two nodes unless changed."""
     values = {
-        "launcher": "trainjob", "num_nodes": 2, "cpu": "4", "memory": "16Gi", "accelerators": 2,
-        "shared_memory": "4Gi", "timeout_seconds": 3600, "accelerator": "nvidia.com/gpu",
-        "queue": "uae", "cost_center": "research", "weights_claim": "uae-weights",
+        "launcher": "trainjob", "num_nodes": 2, "max_restarts": 3, "accelerators": 2,
+        "cpu": "4", "memory": "16Gi", "shared_memory": "4Gi", "timeout_seconds": 3600,
+        "accelerator": "nvidia.com/gpu", "queue": "uae", "cost_center": "research",
+        "weights_claim": "uae-weights",
         "image": "registry.test/uae-trainer:0.1.0",
     }  # fmt: skip
     return Launch.model_validate(values | changes)

@@ -15,8 +15,10 @@ from launching.stage_step import STAGE, StageStep, launch
 
 from uae.errors import StoreError
 from uae.launch import lease as lease_module
+from uae.launch.failures import FINAL
 from uae.launch.lease import LEASE, OWNER, Lease, LeaseWatch, held_by_another
 from uae.launch.location import JOB_VARIABLE
+from uae.launch.task import read_end
 from uae.launch.task_places import LocalPlace, StoredPlace
 from uae.launch.trainjob import delete_orphans
 from uae.store.embedded import EmbeddedStore
@@ -98,7 +100,8 @@ def test_agent_goes_on_while_the_lease_is_renewed_and_then_ends_as_for_sigterm(
         finally:
             agent.kill()
     follower.join()
-    assert agent.returncode == 143, said
+    assert agent.returncode == FINAL, said
+    assert read_end(place).startswith("ended: no step has followed")
     assert "SIGTERM: time for a checkpoint" in said
     assert "ended: no step has followed this TrainJob for 3 s" in said.splitlines()[-1]
 

@@ -97,8 +97,10 @@ def test_error_of_a_process_comes_back_as_it_was(
     stage_step: StageStep, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ResourcesError, match=r"written by uae 0\.0\.0.*must hold the same version"):
-        train_with_torchrun(task(stage_step, uae="0.0.0", world_size=2))
-    assert re.search("rank [01] ended with exit code 1", capfd.readouterr().out)
+        train_with_torchrun(task(stage_step, uae="0.0.0", world_size=2), 3)
+    said = capfd.readouterr().out
+    assert re.search("rank [01] ended with exit code 65", said)
+    assert "restart" not in said
 
 
 def test_error_that_no_retry_cures_is_kept_and_the_retry_fails_with_it_at_once(
@@ -121,4 +123,4 @@ def test_error_that_no_retry_cures_is_kept_and_the_retry_fails_with_it_at_once(
 def test_killed_process_is_worth_another_try(stage_step: StageStep) -> None:
     when(workers, lambda: [process.kill() for process in workers()])
     with pytest.raises(ClusterError, match="ended without a word"):
-        train_with_torchrun(task(stage_step))
+        train_with_torchrun(task(stage_step), 0)

@@ -144,6 +144,29 @@ def test_failed_job_is_made_anew_by_the_retry(
     assert stage_step.record["status"] == "succeeded"
 
 
+def test_pod_that_fails_is_shown_while_the_job_restarts(
+    api: KubernetesApi, stage_step: StageStep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose() -> None:
+        pod = api.pod(1, terminated={"exitCode": 137, "reason": "OOMKilled"})
+        api.say(pod, "update 7", "out of memory")
+
+    def restart() -> None:
+        api.pods = []
+        api.say(api.pod(0, "second-0", running={"startedAt": "2026-01-01T00:00:00Z"}), "goes on")
+
+    plays(api, lose, lambda: None, restart)
+    succeeds(api, stage_step, tmp_path)
+    stage_step(launch())
+    said = capsys.readouterr().out
+    shown = (
+        "(node 1) ended with exit code 137 (OOMKilled); its last lines:\n  update 7\n  out of mem"
+    )
+    assert said.count(shown) == 1
+    assert "goes on" in said.partition(shown)[2]
+    assert len(api.created) == 1
+
+
 def test_error_of_a_process_comes_back_as_it_was(
     api: KubernetesApi, stage_step: StageStep, capsys: pytest.CaptureFixture[str]
 ) -> None:

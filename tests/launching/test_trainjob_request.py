@@ -92,7 +92,7 @@ def test_whole_job(api: KubernetesApi) -> None:
                 ],
                 "command": [
                     "python3", "-m", "uae.launch.agent", "--nproc-per-node=2",
-                    "-m", "uae.launch.worker", TASK, "--endpoint=http://seaweedfs.kubeflow:8333",
+                    "--max-restarts=3", "-m", "uae.launch.worker", TASK, "--endpoint=http://seaweedfs.kubeflow:8333",
                 ],
             },
             "runtimePatches": [

@@ -14,9 +14,17 @@ from launching.kubernetes_api import KubernetesApi
 from launching.stage_step import STAGE, StageStep, launch
 from stage_world import weights
 
-from uae.errors import StoreError
+from uae.errors import DataError, StoreError
 from uae.launch import job_follower, worker
-from uae.launch.task import read_failures, read_task
+from uae.launch.failures import FAILED, FINAL, INTERRUPTED, WorkerFailure
+from uae.launch.task import (
+    StageTask,
+    read_failures,
+    read_task,
+    write_failure,
+    write_result,
+    write_task,
+)
 from uae.launch.task_places import StoredPlace
 
 ONE_PROCESS = launch(num_nodes=1, accelerators=0)
@@ -108,3 +116,76 @@ def test_command_of_the_job_runs_and_tells_why_it_fails(
     assert [failure.type for failure in read_failures(place)] == ["StoreError"]
     assert read_task(place).world_size == 1
     assert stage_step.record["error"]["retryable"] is True
+
+
+@pytest.fixture
+def stored_task(stage_step: StageStep) -> tuple[StoredPlace, StageTask, list[str]]:
+    """A task in the store, and the words that a worker gets."""
+    place = StoredPlace(stage_step.store, f"{stage_step.prefix}/jobs/{STAGE}")
+    metadata = stage_step.data.metadata
+    task = StageTask(
+        stage=STAGE, recipe=stage_step.recipe, run=stage_step.run, world_size=1, identity="i",
+        checkpoints=f"{stage_step.prefix}/checkpoints/{STAGE}", data=metadata["stored_at"],
+        model_in=None, digests={"data": metadata["sha256"]},
+        outputs={name: f"{stage_step.prefix}/{name}" for name in ("model", "logs", "curves")},
+    )  # fmt: skip
+    write_task(place, task)
+    words = [f"s3://{stage_step.store.bucket}/{place.prefix}"]
+    endpoint = stage_step.run.partition("/uae/")[0]
+    return place, task, [*words, f"--endpoint={endpoint}"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(DataError("bad"), FINAL), (StoreError("away"), FAILED), (KeyboardInterrupt(), INTERRUPTED)],
+)
+def test_failure_of_an_earlier_try_is_taken_back_and_the_new_one_told(
+    stored_task: tuple[StoredPlace, StageTask, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+) -> None:
+    place, _, words = stored_task
+    write_failure(place, WorkerFailure.of(TimeoutError("before"), 0))
+    seen: list[int] = []
+
+    def fail(*_: object) -> None:
+        seen.append(len(read_failures(place)))
+        raise error
+
+    monkeypatch.setattr(worker, "_train", lambda *_, **__: fail())
+    assert worker.main(words) == code
+    assert seen == [0]
+    assert [failure.type for failure in read_failures(place)] == [type(error).__name__]
+
+
+def test_inputs_that_are_whole_are_not_brought_again(
+    stored_task: tuple[StoredPlace, StageTask, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    _, _, words = stored_task
+    monkeypatch.setenv(worker.NODE_FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(worker, "_train", lambda *_, **__: None)
+    assert worker.main(words) == 0
+    (node,) = tmp_path.iterdir()
+    (node / "data" / "data.json").write_text("as it was left")
+    assert worker.main(words) == 0
+    assert (node / "data" / "data.json").read_text() == "as it was left"
+    (node / worker.READY).unlink()  # the process was killed while it brought them
+    assert worker.main(words) == 0
+    assert (node / "data" / "data.json").read_text() == '{"revision": "of the test"}'
+
+
+def test_task_that_has_its_result_is_not_worked_on_again(
+    stored_task: tuple[StoredPlace, StageTask, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place, task, words = stored_task
+    monkeypatch.setattr(worker, "_train", lambda *_, **__: pytest.fail("it trained"))
+    write_result(place, task.model_copy(update={"identity": "of another task"}), {}, {})
+    assert worker.main(words) == FINAL  # pytest's failure
+    write_result(place, task, {}, {})
+    assert worker.main(words) == 0
+    assert "an earlier try has trained and stored everything" in capsys.readouterr().out

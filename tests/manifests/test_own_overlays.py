@@ -24,7 +24,7 @@ def shown(request, tmp_path_factory):
 
 
 def test_several_are_shown():
-    assert len(SHOWN) == 3
+    assert len(SHOWN) == 4
 
 
 def test_they_pass_every_check(shown):
@@ -59,6 +59,11 @@ def test_the_third_enforces_less_and_warns_as_before(tmp_path):
     labels = find(composed(SHOWN[2], tmp_path), "Namespace", "uae")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "baseline"
     assert labels["pod-security.kubernetes.io/warn"] == "restricted"
+
+
+def test_the_fourth_allows_more_restarts(tmp_path):
+    runtime = find(composed(SHOWN[3], tmp_path), "TrainingRuntime", "uae-torch")
+    assert runtime["spec"]["template"]["spec"]["failurePolicy"]["maxRestarts"] == 10
 
 
 def test_an_unknown_component_fails(tmp_path):

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from uae.errors import ClusterError
 from uae.launch.cluster import Cluster, TrainJob
 from uae.launch.lease import Lease
-from uae.launch.pod_log import PodLog
+from uae.launch.pod_log import PodLog, last_lines
 from uae.launch.pods import Pod
 
 POLL_SECONDS = 5.0
+LAST_LINES = 20
 
 
 class Ending(NamedTuple):
@@ -53,6 +54,7 @@ class _Follower:
         self._cluster, self._name = cluster, name
         self._log = PodLog(cluster)
         self._said = ""
+        self._told: set[str] = set()  # pods that have failed
 
     def look(self) -> Ending | None:
         """Show what is new; return how the job ended, if it has."""
@@ -70,7 +72,15 @@ class _Follower:
         for kind in ("Complete", "Failed"):
             if kind in conditions:
                 return Ending(kind == "Complete", _in_words(conditions[kind]), pods)
+        self._tell_failures(pods)
         return None
+
+    def _tell_failures(self, pods: Sequence[Pod]) -> None:
+        """Show how pods have failed while the job goes on: others take their places."""
+        for pod in pods:
+            if pod.failed and pod.name not in self._told:
+                self._told.add(pod.name)
+                say("\n".join([*describe_failure(self._cluster, pod), "the job may restart"]))
 
     def _pods(self) -> tuple[Sequence[Pod], str]:
         """Return the job's pods, or why they cannot be seen, which costs no more than the log."""
@@ -83,6 +93,12 @@ class _Follower:
         if text != self._said:
             say(f"TrainJob {self._name}: {text}")
         self._said = text
+
+
+def describe_failure(cluster: Cluster, pod: Pod) -> list[str]:
+    """Return how a pod has failed, with the last lines of its log."""
+    lines = (f"  {line}" for line in last_lines(cluster, pod, LAST_LINES))
+    return [f"pod {pod.name} (node {pod.node}) {pod.state}; its last lines:", *lines]
 
 
 def _state(conditions: Mapping[str, Any], pods: Sequence[Pod]) -> str:

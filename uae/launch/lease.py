@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from uae.errors import StoreError
-from uae.launch.task import Notes
+from uae.launch.task import Notes, write_abandoned
 
 OWNER, LEASE = "owner.json", "lease.json"
 RENEW_SECONDS = 30.0
@@ -86,13 +87,16 @@ class LeaseWatch:
         self.verdict = ""  # why the job had to end
 
     def watch(self, end: Callable[[], object]) -> None:
-        """Look until the lease is too old; then call `end`."""
+        """Look until the lease is too old; then leave word of it and call `end`."""
         while self.look() < LEASE_SECONDS:
             time.sleep(LOOK_SECONDS)
         self.verdict = (
             f"ended: no step has followed this TrainJob for {self._seconds:.0f} s ({LEASE} was not "
             "renewed); start its run again with the same run_id to go on from its newest checkpoint"
         )
+        if self._place is not None:
+            with suppress(StoreError, OSError):  # then the next pod looks for as long as this one
+                write_abandoned(self._place, self.verdict)
         end()
 
     def look(self) -> float:

@@ -77,6 +77,7 @@ class StageResources(StepResources):
 
     launcher: Launcher
     num_nodes: Positive
+    max_restarts: Count  # of its processes where they stand, when one of them was lost
 
     @model_validator(mode="after")
     def _pod_is_one_node(self) -> Self:

@@ -127,7 +127,7 @@ def _train_with_torchrun(
         digests={},
         outputs={name: artifact.path for name, artifact in work.outputs.items()},
     )
-    return train_with_torchrun(task)
+    return train_with_torchrun(task, launch.max_restarts)
 
 
 def _base(recipe: str, weights: Mapping[str, str]) -> dict[str, str]:

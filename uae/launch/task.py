@@ -3,9 +3,13 @@
     task.json           written by the step
     result.json         written by rank 0 when the outputs are complete
     failed-<rank>.json  written by each process that fails
+    abandoned.json      written by a TrainJob that no step follows any more
     owner.json, lease.json  of a TrainJob, see `uae.launch.lease`
 
 They lie in a folder of this machine, or below runs/<run_id>/jobs/<stage> in the store.
+
+Processes that are started again take back what they left themselves. So what is found belongs to
+the newest try, but for a rank that has not come back since.
 """
 
 from __future__ import annotations
@@ -19,10 +23,10 @@ from typing import Any, Literal, Protocol
 from pydantic import ValidationError
 
 from uae.errors import ResourcesError
-from uae.launch.failures import WorkerFailure
+from uae.launch.failures import WorkerFailure, final_failure
 from uae.recipe import Positive, Strict
 
-TASK, RESULT, FAILED = "task.json", "result.json", "failed-"
+TASK, RESULT, FAILED, ABANDONED = "task.json", "result.json", "failed-", "abandoned.json"
 
 
 class StageTask(Strict):
@@ -62,6 +66,9 @@ class Notes(Protocol):
 
     def names(self) -> list[str]:
         """Return the names of all files, sorted."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file if there is one of this name."""
 
 
 def write_task(notes: Notes, task: StageTask) -> None:
@@ -111,10 +118,33 @@ def read_result(notes: Notes, identity: str) -> StageResult | None:
 
 def write_failure(notes: Notes, failure: WorkerFailure) -> None:
     """Leave how one process failed."""
-    notes.write(f"{FAILED}{failure.rank}.json", asdict(failure))
+    notes.write(_failed(failure.rank), asdict(failure))
+
+
+def take_back_failure(notes: Notes, rank: int) -> None:
+    """Remove how this rank failed in an earlier try."""
+    notes.remove(_failed(rank))
 
 
 def read_failures(notes: Notes) -> list[WorkerFailure]:
     """Return what the processes left that failed."""
     found = [notes.read(name) for name in notes.names() if name.startswith(FAILED)]
     return [WorkerFailure(**values) for values in found if values is not None]
+
+
+def write_abandoned(notes: Notes, reason: str) -> None:
+    """Leave word that the task is to be worked on no more."""
+    notes.write(ABANDONED, {"reason": reason})
+
+
+def read_end(notes: Notes) -> str:
+    """Return why no other try of this task helps; empty if one may."""
+    abandoned = notes.read(ABANDONED)
+    if abandoned is not None:
+        return str(abandoned["reason"])
+    failure = final_failure(read_failures(notes))
+    return f"{failure.type}: {failure.message}" if failure else ""
+
+
+def _failed(rank: int) -> str:
+    return f"{FAILED}{rank}.json"

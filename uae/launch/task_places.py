@@ -78,6 +78,10 @@ class LocalPlace(TaskPlace):
         """See `Notes`."""
         return sorted(path.name for path in self.folder.iterdir())
 
+    def remove(self, name: str) -> None:
+        """See `Notes`."""
+        (self.folder / name).unlink(missing_ok=True)
+
 
 class StoredPlace(TaskPlace):
     """A key prefix in the store, where inputs and outputs lie too."""
@@ -128,6 +132,10 @@ class StoredPlace(TaskPlace):
     def names(self) -> list[str]:
         """See `Notes`."""
         return [key.removeprefix(f"{self.prefix}/") for key in self.store.list(self.prefix)]
+
+    def remove(self, name: str) -> None:
+        """See `Notes`."""
+        self.store.delete(f"{self.prefix}/{name}")
 
     def clear(self) -> None:
         """Remove what an earlier job left."""

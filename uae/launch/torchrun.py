@@ -30,8 +30,12 @@ SHUTDOWN_VARIABLE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 KILL_AFTER_SECONDS = SHUTDOWN_SECONDS + 30
 
 
-def train_with_torchrun(task: StageTask) -> Mapping[str, Any]:
+def train_with_torchrun(task: StageTask, max_restarts: int) -> Mapping[str, Any]:
     """Run the task's processes on this machine and return the stage's summary.
+
+    Args:
+        task: The task.
+        max_restarts: How often they are started again when one was lost.
 
     Raises:
         UaeError: As a process raised it.
@@ -41,16 +45,18 @@ def train_with_torchrun(task: StageTask) -> Mapping[str, Any]:
     with tempfile.TemporaryDirectory(prefix="uae-") as folder:
         place = LocalPlace(Path(folder))
         write_task(place, task)
-        code = _run(_command(task.world_size, folder), {"TMPDIR": folder})
+        command = agent_command(sys.executable, task.world_size, max_restarts)
+        code = _run([*command, "--standalone", "-m", WORKER, folder], {"TMPDIR": folder})
         result = read_result(place, task.identity) if code == 0 else None
         if result is None:
             raise reason(read_failures(place))
         return result.summary
 
 
-def _command(num_processes: int, task: str) -> list[str]:
-    torchrun = [sys.executable, "-m", "uae.launch.agent", "--standalone"]
-    return [*torchrun, f"--nproc-per-node={num_processes}", "-m", WORKER, task]
+def agent_command(python: str, num_processes: int, max_restarts: int) -> list[str]:
+    """Return how torchrun is started on a node, up to what it starts itself."""
+    numbers = [f"--nproc-per-node={num_processes}", f"--max-restarts={max_restarts}"]
+    return [python, "-m", "uae.launch.agent", *numbers]
 
 
 def _run(command: list[str], variables: dict[str, str]) -> int:

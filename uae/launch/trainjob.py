@@ -16,11 +16,10 @@ from uae.errors import ClusterError, RunError, UaeError
 from uae.launch import job_follower
 from uae.launch.cluster import Cluster
 from uae.launch.failures import reason
-from uae.launch.job_follower import Ending, follow, is_going, say
+from uae.launch.job_follower import Ending, describe_failure, follow, is_going, say
 from uae.launch.labels import RUN_LABEL, STAGE_LABEL
 from uae.launch.lease import Lease, held_by_another
 from uae.launch.location import RunLocation
-from uae.launch.pod_log import last_lines
 from uae.launch.resources import Launch
 from uae.launch.task import (
     StageResult,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 VANISH_SECONDS = 900.0  # for a job that was deleted: its pods may store a checkpoint
 STOP_SECONDS = 15.0  # to delete a job when the step itself must end
 ORPHAN_SECONDS = 60.0  # to delete what a run has left, when its end is to be told
-LAST_LINES = 20
 
 
 def train_in_job(
@@ -210,10 +208,7 @@ def _explain(
     text = f"{where} {'left no result' if ending.complete else 'failed'}: {ending.text}"
     failed = sorted((pod for pod in ending.pods if pod.failed), key=lambda pod: pod.ended_at)
     if failed:
-        pod = failed[0]
-        lines = last_lines(cluster, pod, LAST_LINES)
-        text += f"; pod {pod.name} (node {pod.node}) {pod.state}; its last lines:\n"
-        text += "\n".join(f"  {line}" for line in lines)
+        text += "; " + "\n".join(describe_failure(cluster, failed[0]))
     failures = read_failures(place)
     if not failures:
         return ClusterError(text)

@@ -43,7 +43,7 @@ from uae.launch.labels import QUEUE_LABEL, RUN_LABEL, common_labels
 from uae.launch.location import RunLocation
 from uae.launch.pods import TRAINING_CONTAINER
 from uae.launch.resources import WEIGHTS_PATH, Launch
-from uae.launch.torchrun import SHUTDOWN_SECONDS, SHUTDOWN_VARIABLE, WORKER
+from uae.launch.torchrun import SHUTDOWN_SECONDS, SHUTDOWN_VARIABLE, WORKER, agent_command
 from uae.recipe import Strict
 
 RUNTIME = "uae-torch"
@@ -188,10 +188,9 @@ def _command(request: JobRequest) -> list[str]:
 
     Processes of a node do not: without accelerators the Trainer would take the number of cores.
     """
-    endpoint = RunLocation.parse(request.location).endpoint
-    torchrun = ["python3", "-m", "uae.launch.agent"]
-    processes = f"--nproc-per-node={request.launch.processes_per_node}"
-    return [*torchrun, processes, "-m", WORKER, request.task, f"--endpoint={endpoint}"]
+    launch, endpoint = request.launch, RunLocation.parse(request.location).endpoint
+    agent = agent_command("python3", launch.processes_per_node, launch.max_restarts)
+    return [*agent, "-m", WORKER, request.task, f"--endpoint={endpoint}"]
 
 
 def _patch(request: JobRequest) -> TrainingRuntimeSpecPatch:

@@ -23,17 +23,27 @@ from uae.errors import ClusterError, UaeError
 from uae.launch.failures import WorkerFailure
 from uae.launch.location import RunLocation
 from uae.launch.parent import follow_parent
-from uae.launch.task import StageTask, read_task, write_failure, write_result
+from uae.launch.task import (
+    StageTask,
+    read_result,
+    read_task,
+    take_back_failure,
+    write_failure,
+    write_result,
+)
 from uae.launch.task_places import LocalPlace, StoredPlace, TaskPlace
 from uae.launch.training import StagePaths, train_stage
 from uae.recipe_files import parse_recipe
 
 POLL_SECONDS = 0.5
 READY = ".ready"
+# Where the inputs of this node's processes lie. Who starts them gives the folder, and removes it:
+# so processes that are started again find whole what others have brought.
+NODE_FOLDER_VARIABLE = "UAE_NODE_FOLDER"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train as the task says; return the exit code."""
+    """Train as the task says; return the exit code, see `uae.launch.failures`."""
     asked = read_arguments(arguments)
     follow_parent()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -43,10 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = open_place(asked.task, asked.endpoint)
         _work(place, rank)
     except BaseException as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it as soon as one has failed
         _say(error)
+        failure = WorkerFailure.of(error, rank)
         if place is not None:
-            write_failure(place, WorkerFailure.of(error, rank))
-        return 1
+            write_failure(place, failure)
+        return failure.exit_code
     return 0
 
 
@@ -82,14 +94,20 @@ def is_stored(task: str) -> bool:
 
 def _work(place: TaskPlace, rank: int) -> None:
     task = read_task(place)
-    node = Path(tempfile.gettempdir()) / f"uae-node-{os.getppid()}"  # one torchrun on each node
+    if read_result(place, task.identity) is not None:
+        print("an earlier try has trained and stored everything", flush=True)
+        return
+    take_back_failure(place, rank)
+    given = os.environ.get(NODE_FOLDER_VARIABLE)
+    # One torchrun on each node.
+    node = Path(given or tempfile.gettempdir()) / f"uae-node-{os.getppid()}"
     try:
         _fetch_once(place, task, node)
         with tempfile.TemporaryDirectory() as own:
             paths = _paths(place, task, node, Path(own), is_main=rank == 0)
             _train(place, task, paths, is_main=rank == 0)
     finally:
-        if _number("LOCAL_RANK", 0) == 0:
+        if _number("LOCAL_RANK", 0) == 0 and not given:
             shutil.rmtree(node, ignore_errors=True)
 
 
@@ -123,8 +141,9 @@ def _fetch_once(place: TaskPlace, task: StageTask, node: Path) -> None:
     """Let one process of each node bring the inputs; the others wait for it.
 
     They wait before they join the others: a download may take longer than a collective waits.
+    What processes before these have brought whole is not brought again.
     """
-    if _number("LOCAL_RANK", 0) == 0:
+    if _number("LOCAL_RANK", 0) == 0 and not (node / READY).exists():
         shutil.rmtree(node, ignore_errors=True)
         node.mkdir()
         place.fetch(task, node)

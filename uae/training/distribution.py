@@ -253,7 +253,7 @@ def _meet_the_others(world: World) -> None:
     try:
         distributed.init_process_group(backend(), timeout=timeout)
     except (RuntimeError, ValueError) as error:
-        raise TrainingError(
+        raise OtherProcessFailed(
             f"process {world.rank} of {world.size} cannot meet the others: {error}; start them "
             "with torchrun, and let them reach its rendezvous endpoint"
         ) from error

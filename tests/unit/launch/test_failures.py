@@ -1,9 +1,11 @@
 """Which of several processes' failures is the reason, and what becomes of it."""
 
 import pytest
+import torch
+from torch import distributed
 
 from uae.errors import ClusterError, DataError, StoreError
-from uae.launch.failures import WorkerFailure, reason
+from uae.launch.failures import FAILED, FINAL, INTERRUPTED, WorkerFailure, final_failure, reason
 from uae.records import RETRYABLE
 from uae.training.messages import ConnectionLost, OtherProcessFailed
 
@@ -49,6 +51,7 @@ def test_what_a_retry_may_cure_stays_so(error: Exception, kind: type[Exception])
     [
         ([], "ended without a word"),
         ([failure(OtherProcessFailed("its machine is gone"), 3, 0)], "rank 3 noticed: its"),
+        ([failure(ConnectionLost("process 1 is gone"), 0, 0)], "rank 0 noticed: process 1 is"),
         (
             [failure(ConnectionLost("process 1 of 2 has not come"), 0, 0)],
             "rank 0 noticed: process 1",
@@ -63,3 +66,26 @@ def test_loss_of_a_process_is_worth_another_try(failures: list[WorkerFailure], t
     found = reason(failures)
     assert type(found) is ClusterError
     assert text in str(found)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DataError("bad"), FINAL),
+        (ValueError("bad"), FINAL),
+        (StoreError("gone"), FAILED),
+        (ConnectionLost("gone"), FAILED),
+        (torch.AcceleratorError("CUDA error: uncorrectable ECC error"), FAILED),
+        (distributed.DistBackendError("NCCL error"), FAILED),
+        (KeyboardInterrupt("stopped by SIGTERM"), INTERRUPTED),
+    ],
+)
+def test_exit_code_says_whether_another_try_may_help(error: BaseException, code: int) -> None:
+    assert failure(error, 0, 0).exit_code == code
+
+
+def test_first_final_failure_is_that_of_the_task() -> None:
+    lost = [failure(ConnectionLost("gone"), 0, 0), failure(StoreError("away"), 1, 1)]
+    assert final_failure(lost) is None
+    bad = [failure(DataError("second"), 2, 3), failure(DataError("first"), 3, 2)]
+    assert final_failure([*lost, *bad]) == bad[1]

@@ -1,0 +1,160 @@
+"""When a node's processes are started again, and with what exit code torchrun ends."""
+
+import json
+import os
+import re
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+from uae.errors import ClusterError, DataError, ResourcesError, StoreError
+from uae.launch import agent, meeting
+from uae.launch.failures import FAILED, FINAL, INTERRUPTED, WorkerFailure
+from uae.launch.meeting import address_towards, arrange_meeting, interface_of
+from uae.launch.task import write_abandoned, write_failure
+from uae.launch.task_places import LocalPlace
+
+WORKER = "launching.counted_worker"
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Ended(NamedTuple):
+    code: int
+    tries: int
+    said: str
+
+
+class Torchrun:
+    """Runs one process in a folder, in this process, which has imported torch already."""
+
+    def __init__(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capfd = folder, capfd
+
+    def __call__(self, *endings: int) -> Ended:
+        (self.folder / "endings.json").write_text(json.dumps(endings))
+        code = agent.main()
+        tries = self.folder / "tries"
+        said = self._capfd.readouterr()
+        number = len(tries.read_text()) if tries.exists() else 0
+        return Ended(code, number, "".join(said))
+
+
+@pytest.fixture
+def torchrun(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Torchrun]:
+    words = ["agent", "--nproc-per-node=1", "--max-restarts=2", "-m", WORKER, str(tmp_path)]
+    monkeypatch.setattr(agent, "WORKER", WORKER)
+    monkeypatch.setattr(sys, "argv", words)
+    environment, handlers = (
+        dict(os.environ),
+        {number: signal.getsignal(number) for number in SIGNALS},
+    )
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    yield Torchrun(tmp_path, capfd)
+    os.environ.clear()
+    os.environ |= environment
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_process_that_is_lost_is_started_again(torchrun: Torchrun) -> None:
+    code, tries, said = torchrun(-signal.SIGKILL, FAILED, 0)
+    assert (code, tries) == (0, 3)
+    assert re.findall(r"rank 0 .*", said) == [
+        "rank 0 was killed by SIGKILL; restart 1 of 2: the processes meet again",
+        "rank 0 ended with exit code 1; restart 2 of 2: the processes meet again",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [(FINAL, FINAL), (INTERRUPTED, INTERRUPTED), (-signal.SIGTERM, INTERRUPTED)],
+)
+def test_process_that_would_end_so_again_is_not(torchrun: Torchrun, ending: int, code: int) -> None:
+    assert torchrun(ending)[:2] == (code, 1)
+
+
+def test_last_failure_is_told_when_no_restarts_are_left(torchrun: Torchrun) -> None:
+    code, tries, said = torchrun(FAILED, FAILED, -signal.SIGKILL)
+    assert (code, tries) == (FAILED, 3)
+    assert said.splitlines()[-1] == "rank 0 was killed by SIGKILL"
+
+
+@pytest.mark.parametrize("what", ["final", "abandoned"])
+def test_what_an_earlier_try_found_final_ends_the_next_one_at_once(
+    torchrun: Torchrun, what: str
+) -> None:
+    place = LocalPlace(torchrun.folder)
+    write_failure(place, WorkerFailure.of(StoreError("away"), 0))
+    if what == "final":
+        write_failure(place, WorkerFailure.of(DataError("no split heldout"), 1))
+    else:
+        write_abandoned(place, "nobody follows it")
+    code, tries, said = torchrun(0)
+    assert (code, tries) == (FINAL, 0)
+    told = {"final": "DataError: no split heldout", "abandoned": "nobody follows it"}[what]
+    assert said.splitlines()[-1] == f"an earlier try ended with {told}"
+
+
+def test_sigterm_before_the_nodes_have_met_ends_it_at_once(
+    torchrun: Torchrun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(_: Namespace) -> dict[str, str]:
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(agent, "arrange_meeting", wait)
+    code, tries, said = torchrun(0)
+    assert (code, tries) == (INTERRUPTED, 0)
+    assert said.splitlines()[-1] == "stopped by SIGTERM"
+
+
+def arguments(**changes: object) -> Namespace:
+    values = {"standalone": False, "nnodes": "2", "node_rank": 0, "local_addr": None,
+              "master_addr": "127.0.0.1", "master_port": 29500}  # fmt: skip
+    return Namespace(**values | changes)
+
+
+def test_nodes_meet_at_node_0() -> None:
+    loopback = next(
+        name
+        for name, found in psutil.net_if_addrs().items()
+        if any(each.address == "127.0.0.1" for each in found)
+    )
+    for rank, is_host in ((0, True), (1, False)):
+        asked = arguments(node_rank=rank)
+        assert arrange_meeting(asked)["GLOO_SOCKET_IFNAME"] == loopback
+        assert (asked.rdzv_backend, asked.rdzv_endpoint) == ("c10d", "127.0.0.1:29500")
+        assert asked.local_addr == "127.0.0.1"
+        assert f"is_host={is_host}," in asked.rdzv_conf
+
+
+@pytest.mark.parametrize("alone", [{"standalone": True}, {"nnodes": "1"}])
+def test_one_node_meets_nobody(alone: dict[str, object]) -> None:
+    asked = arguments(**alone)
+    assert "GLOO_SOCKET_IFNAME" not in arrange_meeting(asked)
+    assert asked.rdzv_endpoint == "localhost:0"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [({"nnodes": "1:4"}, "--nnodes=1:4: give one number"), ({"master_addr": ""}, "no place")],
+)
+def test_meeting_that_cannot_be_is_refused(wrong: dict[str, object], text: str) -> None:
+    with pytest.raises(ResourcesError, match=text):
+        arrange_meeting(arguments(**wrong))
+
+
+def test_node_that_is_not_found_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "POLL_SECONDS", 0.01)
+    with pytest.raises(ClusterError, match=r"not to be found at uae\.invalid, for 0 s"):
+        address_towards("uae.invalid", 29500, patience_seconds=0.02)
+    with pytest.raises(ClusterError, match="no network interface of this node has the address"):
+        interface_of("192.0.2.1")
