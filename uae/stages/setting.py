@@ -109,7 +109,9 @@ class Setting:
 
     def scorer(self, name: str) -> ReconstructionScorer:
         """Load an image scorer of the base weights, or from a folder."""
-        return load_scorer(name, weights_root(self.recipe.models.base), device=self.device)
+        models = self.recipe.models
+        root = weights_root(models.base, models.manifest)
+        return load_scorer(name, root, device=self.device)
 
     def add_lora(self, host: LoraHost, name: str, recipe: LoraRecipe) -> dict[str, nn.Parameter]:
         """Add a trainable adapter and return its parameters."""
@@ -156,7 +158,7 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
     }
     scorer = section.scorer_used
     if scorer is not None:
-        folder = find_scorer(scorer, weights_root(recipe.models.base))
+        folder = find_scorer(scorer, weights_root(recipe.models.base, recipe.models.manifest))
         inputs["scorer"] = folder_sha256(folder)
     share.world.require_same(
         {"recipe": json_sha256(recipe.model_dump(mode="json")), **inputs},
