@@ -140,9 +140,12 @@ def bundle_sha(bundle: Path) -> str:
 @contextmanager
 def loading(folder: Path) -> Iterator[None]:
     """Turn the libraries' loading errors into a ModelError that names the folder."""
+    from huggingface_hub.errors import StrictDataclassError  # transformers' of a configuration
+
+    faults = (OSError, RuntimeError, ValueError, KeyError, TypeError)
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (*faults, SafetensorError, StrictDataclassError) as error:
         raise ModelError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
 
 

@@ -22,11 +22,19 @@ CLASSES = {  # part -> key of its configuration, and what it must say
     "transformer": ("_class_name", "SD3Transformer2DModel"),
     "vae": ("_class_name", "AutoencoderKL"),
 }
+# Qwen2.5-VL's files keep the names of its first code; transformers translates them both ways.
+_PUBLISHED_NAMES = (
+    (re.compile(r"^visual\."), "model.visual."),
+    (re.compile(r"^model\.(?!language_model\.|visual\.)"), "model.language_model."),
+)
 Tensors = Mapping[str, TensorFacts]
 
 
 def read_bundle(bundle: Path) -> tuple[dict[str, Tensors], list[str]]:
-    """Read the headers of a bundle's parts; return them and what is wrong with the others."""
+    """Read the headers of a bundle's parts; return them and what is wrong with the others.
+
+    The encoder's tensors get the names of today's class, whichever the files have.
+    """
     found: dict[str, Tensors] = {}
     faults = []
     for part in (*PARTS, POOLED_FILE):
@@ -36,7 +44,15 @@ def read_bundle(bundle: Path) -> tuple[dict[str, Tensors], list[str]]:
             found[part] = read_header(path).tensors if is_file else read_folder(path)
         except ModelError as error:
             faults.append(str(error))
+    if "encoder" in found:
+        found["encoder"] = {_class_name(name): t for name, t in found["encoder"].items()}
     return found, faults
+
+
+def _class_name(name: str) -> str:
+    for pattern, replacement in _PUBLISHED_NAMES:
+        name = pattern.sub(replacement, name)
+    return name
 
 
 def check_class(part: str, config: Mapping[str, Any], where: Path) -> None:

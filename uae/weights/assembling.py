@@ -29,7 +29,6 @@ from uae.weights.licences import recognised
 from uae.weights.places import Place, is_licence, open_place, wanted
 from uae.weights.pooled import ENCODERS, pooled_embedding
 from uae.weights.recording import OURS, Origin, read_tensors, record, weights_folder_of
-from uae.weights.renaming import rename_tensors
 
 if TYPE_CHECKING:
     from uae.store.s3 import Store
@@ -142,8 +141,7 @@ def _take_encoder(place: Place, folder: Path, choices: Choices) -> dict[str, Ori
     config = read_json(out / "config.json")
     check_class("encoder", config, out / "config.json")
     licence = _licence_of(choices.encoder_licence, config, place, "--encoder-licence")
-    read_folder(out)  # cut off or missing: before it is rewritten
-    rename_tensors(out)
+    read_folder(out)  # cut off or missing: before anything else is said of it
     with loading(out):
         Qwen2_5_VLConfig.from_dict(config).to_json_file(out / "config.json")
     processor = ImageProcessor.load(out)

@@ -199,16 +199,25 @@ class HubPlace:
                 f"{self.address} is not there, or not for this account: look at {page}; if it is "
                 "gated or private, accept its licence there and set HF_TOKEN"
             ) from error
-        except errors.HfHubHTTPError as error:
-            status = error.response.status_code
+        except errors.HfHubHTTPError.__bases__ as error:  # of whichever HTTP library it uses
+            status = _status(error)
             if status in (401, 403):
                 raise ModelError(
                     f"{self.address}: the hub refuses ({status}); accept the licence at {page} "
                     "and set HF_TOKEN to a token that may read it"
                 ) from error
-            raise StoreError(f"{self.address}: the hub answers {status}: {error}") from error
-        except (OSError, RuntimeError) as error:  # no connection, or half a file
             raise StoreError(f"{self.address} cannot be fetched: {error}") from error
+
+
+def _status(error: BaseException | None) -> int | None:
+    """Return the status of the hub's answer behind an error; None if there was no answer."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if response is not None:
+            status: int = response.status_code
+            return status
+        error = error.__cause__
+    return None
 
 
 def wanted(name: str) -> bool:

@@ -17,7 +17,7 @@ from uae.weights.manifest import Manifest, Part, describe_files, read_manifest, 
 
 OURS = "apache-2.0"  # of what is made here and comes from no published model
 _SCORERS = "scorers"
-_MADE_HERE = ("model.json", "connector")  # of a bundle
+_MADE_HERE = ("model.json", "connector", "LICENSES")  # of a bundle
 
 
 class Origin(NamedTuple):
