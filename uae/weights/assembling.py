@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from uae.store.s3 import Store
 
 _ENCODER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", PROCESSOR_FILE)
-_CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
+_CHAT_TEMPLATE = "chat_template.jinja"
 _DECODER_PARTS = ("transformer", "vae", "scheduler")
 _DECODER_FILES = ("transformer/config.json", "vae/config.json", "scheduler/scheduler_config.json")
 
@@ -135,9 +135,12 @@ def _take_encoder(place: Place, folder: Path, choices: Choices) -> dict[str, Ori
     out = folder / "encoder"
     names = [name for name in place.sizes() if "/" not in name and wanted(name)]
     _require(place, names, _ENCODER_FILES)
-    if not set(_CHAT_TEMPLATES) & set(names) and not _has_template(place, folder):
-        raise ModelError(f"{place.address} has no chat template: {' or '.join(_CHAT_TEMPLATES)}")
     _take(place, out, [name for name in names if not is_licence(name)])
+    has_template = "chat_template" in read_json(out / "tokenizer_config.json")
+    if not has_template and not (out / _CHAT_TEMPLATE).is_file():
+        raise ModelError(
+            f"{place.address} has no chat template, in tokenizer_config.json or {_CHAT_TEMPLATE}"
+        )
     config = read_json(out / "config.json")
     check_class("encoder", config, out / "config.json")
     licence = _licence_of(choices.encoder_licence, config, place, "--encoder-licence")
@@ -148,15 +151,6 @@ def _take_encoder(place: Place, folder: Path, choices: Choices) -> dict[str, Ori
     (out / PROCESSOR_FILE).unlink()
     replace(processor, max_pixels=choices.max_pixels).save(out)
     return {"encoder": Origin(place.address, place.revision, licence)}
-
-
-def _has_template(place: Place, folder: Path) -> bool:
-    """Return whether the tokenizer's own configuration holds the chat template."""
-    path = folder / "tokenizer_config.json"
-    place.fetch(path.name, path)
-    config = read_json(path)
-    path.unlink()
-    return bool(config.get("chat_template"))
 
 
 def _take_decoder(place: Place, folder: Path, choices: Choices) -> dict[str, Origin]:

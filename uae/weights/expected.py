@@ -42,7 +42,8 @@ def check_part(folder: Path, found: Mapping[str, TensorFacts]) -> None:
 def _expected(folder: Path) -> tuple[Shapes, set[str]] | None:
     """Return shapes by name, and names that may be there too: second names of others."""
     if (folder / CONFIG_FILE).is_file():
-        return _open_clip(read_json(folder / CONFIG_FILE)), set()
+        clip = _open_clip(folder)
+        return None if clip is None else (clip, set())
     if folder.name == POOLED_FILE:
         transformer = read_json(folder.parent / "transformer" / "config.json")
         return {POOLED: (transformer["pooled_projection_dim"],)}, set()
@@ -89,12 +90,18 @@ def _vae(config: Any) -> Any:
     return AutoencoderKL.from_config(config)
 
 
-def _open_clip(config: dict[str, Any]) -> Shapes:
+def _open_clip(folder: Path) -> Shapes | None:
+    """Return the shapes of OpenAI's architecture; None for towers of other libraries."""
     import open_clip
     import torch
 
-    model = config["model_cfg"]
-    text = {k: v for k, v in model["text_cfg"].items() if not k.startswith(("hf_", "tokenizer"))}
-    with torch.device("meta"):
+    model = read_json(folder / CONFIG_FILE).get("model_cfg", {})
+    text, vision = model.get("text_cfg", {}), model.get("vision_cfg", {})
+    if {"custom_text", "multimodal_cfg"} & model.keys() or "timm_model_name" in vision:
+        return None
+    if "hf_model_name" in text:
+        return None
+    text = {key: value for key, value in text.items() if not key.startswith(("hf_", "tokenizer"))}
+    with loading(folder), torch.device("meta"):
         clip = open_clip.model.CLIP(**(model | {"text_cfg": text}))
     return {name: tuple(tensor.shape) for name, tensor in clip.state_dict().items()}

@@ -13,7 +13,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 from uae.errors import ModelError, StoreError
 from uae.models.bundle import HUB, is_remote
@@ -182,6 +182,8 @@ class HubPlace:
         """Put a question to the hub, and say what its refusals mean."""
         from huggingface_hub import errors
 
+        # Errors of whichever HTTP library the client uses, and of files.
+        transport = cast("tuple[type[Exception], ...]", errors.HfHubHTTPError.__bases__)
         page = f"{self._endpoint or HUB_PAGE}/{self.name.repo}"
         try:
             return question()
@@ -199,7 +201,7 @@ class HubPlace:
                 f"{self.address} is not there, or not for this account: look at {page}; if it is "
                 "gated or private, accept its licence there and set HF_TOKEN"
             ) from error
-        except errors.HfHubHTTPError.__bases__ as error:  # of whichever HTTP library it uses
+        except transport as error:
             status = _status(error)
             if status in (401, 403):
                 raise ModelError(

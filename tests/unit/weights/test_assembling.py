@@ -148,6 +148,10 @@ SPOILT = {
         lambda q, s: rewrite(q / "config.json", num_hidden_layers=3),
         "weights of 2 blocks, its configuration says 3",
     ),
+    "no chat template": (
+        lambda q, s: (q / "chat_template.jinja").unlink(),
+        r"no chat template, in tokenizer_config\.json or chat_template\.jinja",
+    ),
     "no tokenizer": (lambda q, s: (q / "tokenizer.json").unlink(), "lacks tokenizer.json"),
     "another transformer": (
         lambda q, s: rewrite(s / "transformer/config.json", _class_name="FluxTransformer2DModel"),
