@@ -83,16 +83,18 @@ def run(
         run_id = resume
         request = Request.read(run_root / run_id)
     else:
-        settled = settle_recipe(recipe, seed=-1 if seed is None else seed)
+        with _environment({"AWS_ENDPOINT_URL": endpoint} if endpoint else {}):
+            settled = settle_recipe(recipe, seed=-1 if seed is None else seed)
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{settled.name}"
         is_path = data != "starter" and Path(data).exists()
         source = str(Path(data).resolve()) if is_path else data
-        if source.startswith("s3://") and not endpoint:
-            raise RunError(
-                f"data {source!r} lies in a bucket, but no store is named: give its address, "
-                "--endpoint https://... (make run ENDPOINT=https://...); the embedded store holds "
-                "only runs"
-            )
+        for what, address in (("data", source), ("models.base", settled.models.base)):
+            if address.startswith("s3://") and not endpoint:
+                raise RunError(
+                    f"{what} {address!r} lies in a bucket, but no store is named: give its "
+                    "address, --endpoint https://... (make run ENDPOINT=https://...); the embedded "
+                    "store holds only runs"
+                )
         request = Request(dump_recipe(settled), source, endpoint, bucket)
     if request.endpoint:
         parse_endpoint(request.endpoint)

@@ -31,7 +31,7 @@ class BucketServer:
     ) -> None:
         """`host` is an address of the machine; the words `before` start the server elsewhere."""
         self.folder, self.bucket, self.host = folder, bucket, host
-        self._before, self._more = before, more
+        self._before, self.more = before, more
         self._ports = free_ports()
         self.endpoint = f"http://{host}:{self._ports['s3']}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class BucketServer:
             "admin.ui": "false", "webdav": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
             "s3.autoCreateBucket": "false", "s3.config": self.folder / "keys.json",
             "master.telemetry": "false", "volume.preStopSeconds": 0,
-            **{f"{name}.port": port for name, port in self._ports.items()}, **self._more,
+            **{f"{name}.port": port for name, port in self._ports.items()}, **self.more,
         }  # fmt: skip
         weed = Path(sysconfig.get_path("scripts")) / "weed"
         with (self.folder / "server.log").open("ab") as log:

@@ -16,6 +16,7 @@ from uae.commands import (
     model,
     pipeline,
     planning,
+    weights,
 )
 from uae.errors import UaeError
 
@@ -45,7 +46,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (pipeline, planning, data, cluster, champion, model, evaluation, leaderboard):
+    for group in (
+        pipeline,
+        planning,
+        weights,
+        data,
+        cluster,
+        champion,
+        model,
+        evaluation,
+        leaderboard,
+    ):
         group.add_commands(commands)
     return parser
 

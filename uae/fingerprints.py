@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 
@@ -19,11 +20,25 @@ def folder_sha256(folder: Path) -> str:
 
     Hidden files and folders do not count: tools that download weights keep time stamps there.
     """
+    return combined_sha256(files_sha256(folder))
+
+
+def files_sha256(folder: Path) -> dict[str, str]:
+    """Return the hash of every file below a folder by relative name, without hidden ones."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    names = {path: path.relative_to(folder) for path in paths}
+    return {
+        name.as_posix(): file_sha256(path)
+        for path, name in names.items()
+        if not any(part.startswith(".") for part in name.parts)
+    }
+
+
+def combined_sha256(files: Mapping[str, str]) -> str:
+    """Return one hash over names and hashes of files."""
     total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder)
-        if not any(part.startswith(".") for part in name.parts):
-            total.update(f"{name.as_posix()}\0{file_sha256(path)}\n".encode())
+    for name in sorted(files, key=PurePosixPath):
+        total.update(f"{name}\0{files[name]}\n".encode())
     return total.hexdigest()
 
 

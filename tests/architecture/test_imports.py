@@ -16,7 +16,7 @@ LAYERS = (  # a package imports only from layers above its own line
     {"rollouts", "rewards", "training"},
     {"stages", "evaluation"},
     {"base_weights", "inference", "planning"},
-    {"records"},
+    {"records", "weights"},
     {"export"},
     {"report", "leaderboard"},
     {"launch"},
@@ -32,7 +32,8 @@ TORCH_FREE = (
     "uae.errors", "uae.seeds", "uae.fingerprints", "uae.replacement", "uae.recipe",
     "uae.recipe_files", "uae.cli", "uae.commands",
     "uae.records", "uae.store", "uae.data", "uae.report", "uae.export", "uae.launch",
-    "uae.evaluation.bootstrap", "uae.leaderboard",
+    "uae.evaluation.bootstrap", "uae.leaderboard", "uae.weights.check", "uae.weights.fetching",
+    "uae.weights.expected",
 )  # fmt: skip
 CLUSTER_LIBRARIES = {"kfp", "kubernetes", "kubeflow"}
 

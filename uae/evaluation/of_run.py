@@ -45,7 +45,7 @@ def evaluate(
         context = Context(
             seed=recipe.seed,
             judging=settings,
-            weights=weights_root(recipe.models.base),
+            weights=weights_root(recipe.models.base, recipe.models.manifest),
             data=data,
             device=device,
             endpoint=endpoint,

@@ -95,6 +95,7 @@ def export_model(
     dpg_bench: Path | None,
     decision: Decision,
     out: Path,
+    base_licences: Path | None = None,
 ) -> Lineage:
     """Write the exported model to `out`.
 
@@ -108,6 +109,7 @@ def export_model(
         dpg_bench: Folder with its DPG-Bench results, if any.
         decision: What the gate said, and of which champion.
         out: New folder for the export; it appears only when it is complete.
+        base_licences: Folder with the base's licences, where the base is not on this machine.
 
     Raises:
         DataError: If a result or data.json is missing or not valid.
@@ -136,7 +138,7 @@ def export_model(
         _write_json(folder / "lineage.json", lineage.model_dump(mode="json"))
         _write_json(folder / "model_index.json", MODEL_INDEX)
         decision.write(folder)
-        _copy_licences(recipe, lineage, folder / "LICENSES")
+        _copy_licences(recipe, lineage, folder / "LICENSES", base_licences)
     return lineage
 
 
@@ -222,7 +224,7 @@ def _lineage(recipe: Recipe, run_id: str, model: Path, data: Path, parent: str |
     )
 
 
-def _copy_licences(recipe: Recipe, lineage: Lineage, folder: Path) -> None:
+def _copy_licences(recipe: Recipe, lineage: Lineage, folder: Path, fetched: Path | None) -> None:
     """Keep the licences of what the weights were made from beside them.
 
     A base that is itself an exported model has them in a folder LICENSES of its own.
@@ -230,7 +232,8 @@ def _copy_licences(recipe: Recipe, lineage: Lineage, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     if "starter" in (recipe.models.base, lineage.data_source):
         shutil.copy(ARTWORK_FOLDER / "LICENSE", folder / "fluent-emoji-flat-MIT.txt")
-    base = STARTER_WEIGHTS if recipe.models.base == "starter" else Path(recipe.models.base)
+    given = STARTER_WEIGHTS if recipe.models.base == "starter" else Path(recipe.models.base)
+    base = fetched or given
     names = {path: f"base-{path.name}" for path in sorted(base.glob("LICEN[CS]E*"))}
     names |= {path: path.name for path in sorted((base / "LICENSES").rglob("*"))}
     for path, name in names.items():

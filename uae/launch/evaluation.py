@@ -67,10 +67,10 @@ def run_evaluation(
     inputs = {"recipe": recipe, "data": data, "model": model}
     outputs = {"results": results, "page": page}
 
-    def weights(_: Store) -> Mapping[str, str]:
+    def weights(store: Store) -> Mapping[str, str]:
         from uae.launch.weight_inputs import benchmark_weights
 
-        return benchmark_weights(recipe, benchmark)
+        return benchmark_weights(recipe, benchmark, store)
 
     with step(
         name, run, inputs=inputs, outputs=outputs, metrics=metrics, late_inputs=weights
@@ -90,12 +90,15 @@ def _evaluate(
         from uae.evaluation.of_run import evaluate
         from uae.recipe_files import parse_recipe
         from uae.report.step_html import bench_html, tasks_html
+        from uae.weights.fetching import fetch_for_benchmark
 
         import_module(f"uae.evaluation.{benchmark}.run")
     results, page = (Path(artifact.path) for artifact in work.outputs.values())
+    settled = parse_recipe(recipe)
+    fetch_for_benchmark(settled, benchmark, work.store)
     result = evaluate(
         benchmark,
-        parse_recipe(recipe),
+        settled,
         Path(data.path),
         Path(model.path),
         results,

@@ -5,10 +5,12 @@ It takes no time and no torch. What is missing would else be found out after hou
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uae.errors import ModelError, RecipeError
 from uae.evaluation.judges.files import (
@@ -18,59 +20,85 @@ from uae.evaluation.judges.files import (
     find_slot_scorer,
     named_folder,
 )
-from uae.models.bundle import read_info, resolve_base
+from uae.models.bundle import is_remote, read_info, resolve_base
 from uae.recipe import Recipe
 from uae.recipe.evaluation import BENCHMARKS, PROMPT_FILES
 from uae.rewards.ocr_package import check_ocr_package
 from uae.rewards.scorer_files import find_scorer
+from uae.weights.fetching import fetch_outline
+from uae.weights.needs import base_name
+
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
 
 
-def check_named_weights(recipe: Recipe, *, installed: bool = True) -> None:
-    """Refuse a recipe that names weights which do not exist, or needs OCR that is not installed.
+def settle_weights(recipe: Recipe, store: Store | None = None, *, installed: bool = True) -> Recipe:
+    """Return a recipe whose weights exist, with every folder that it names as an absolute path.
+
+    A link stays one: a scorer is known by its folder's name.
 
     Args:
         recipe: The recipe.
+        store: Any bucket of the store, for a base in one; None opens AWS_ENDPOINT_URL.
         installed: Whether to look for packages too.
 
     Raises:
         RecipeError: Naming every key whose weights or packages are missing, and which.
+        StoreError: If store or hub cannot be reached.
     """
+    with _weights_folder(recipe, store) as root:
+        try:
+            read_info(root / base_name(recipe.models.base))
+        except ModelError as error:
+            raise RecipeError(_named(error, root, recipe)) from error
+        faults = []
+        for key, check in _checks(recipe, root, installed=installed):
+            try:
+                check()
+            except ModelError as error:
+                faults.append(f"  {key}: {_named(error, root, recipe)}")
+        if faults:
+            raise RecipeError("the recipe needs what is not there:\n" + "\n".join(faults))
+        return _with_absolute_folders(recipe, root)
+
+
+@contextmanager
+def _weights_folder(recipe: Recipe, store: Store | None) -> Iterator[Path]:
+    """Give the weights folder; of one elsewhere its outline: all files without their bytes."""
     try:
-        base = resolve_base(recipe.models.base)
-        read_info(base)
+        if not is_remote(recipe.models.base):
+            yield resolve_base(recipe.models.base).parent
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            fetch_outline(recipe.models, store, Path(temporary))
+            yield Path(temporary)
     except ModelError as error:
         raise RecipeError(str(error)) from error
-    faults = []
-    for key, check in _checks(recipe, base.parent, installed=installed):
-        try:
-            check()
-        except ModelError as error:
-            faults.append(f"  {key}: {error}")
-    if faults:
-        raise RecipeError("the recipe needs what is not there:\n" + "\n".join(faults))
 
 
-def with_absolute_folders(recipe: Recipe) -> Recipe:
-    """Return a recipe whose weights exist, with every folder that it names as an absolute path.
+def _named(error: ModelError, root: Path, recipe: Recipe) -> str:
+    """Return an error's text, with the address of weights elsewhere in place of their outline's."""
+    base = recipe.models.base
+    elsewhere = base.rstrip("/").rpartition("/")[0] if is_remote(base) else str(root)
+    return str(error).replace(str(root), elsewhere)
 
-    A link stays one: a scorer is known by its folder's name.
-    """
-    base = resolve_base(recipe.models.base)
 
+def _with_absolute_folders(recipe: Recipe, root: Path) -> Recipe:
     def settled(name: str) -> str:
-        is_name = name == EFFICIENTNET or (base.parent / "scorers" / name).is_dir()
+        is_name = name == EFFICIENTNET or (root / "scorers" / name).is_dir()
         return name if is_name else str(Path(name).absolute())
 
+    base = recipe.models.base
     values = recipe.model_dump(mode="json")
-    if recipe.models.base != "starter":
-        values["models"]["base"] = str(base.absolute())
+    if base != "starter" and not is_remote(base):
+        values["models"]["base"] = str(resolve_base(base).absolute())
     for section in (
         values["cold_start"],
         values["generation_for_understanding"]["rewards"],
         values["understanding_for_generation"]["rewards"],
     ):
         section["scorer"] = settled(section["scorer"])
-    _settle_evaluation(values["evaluation"], base.parent, settled)
+    _settle_evaluation(values["evaluation"], root, settled)
     return Recipe.model_validate(values)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from uae.launch.lineage import lineage
@@ -178,17 +179,21 @@ def _export(
         from uae.export.export_model import export_model, publish
         from uae.export.scores import read_unified_bench
         from uae.recipe_files import parse_recipe
+        from uae.weights.fetching import fetch_licences
     out = Path(work.outputs["exported"].path)
     results = {name: Path(artifact.path) for name, artifact in evidence.items()}
-    written = export_model(
-        parse_recipe(recipe),
-        run_id=work.location.run_id,
-        model=Path(model.path),
-        data=Path(data.path),
-        **results,
-        decision=decided,
-        out=out,
-    )
+    settled = parse_recipe(recipe)
+    with TemporaryDirectory() as temporary:
+        written = export_model(
+            settled,
+            run_id=work.location.run_id,
+            model=Path(model.path),
+            data=Path(data.path),
+            **results,
+            decision=decided,
+            out=out,
+            base_licences=fetch_licences(settled.models, work.store, Path(temporary)),
+        )
     scores, opponent = read_unified_bench(results["unified_bench"]), decided.champion
     return publish(
         work.store, out, written, unified_bench=scores, opponent=opponent, promoted=promoted

@@ -60,10 +60,10 @@ def run_stage(
     outputs = dict(zip(OUTPUTS, (model_out, logs, curves), strict=True))
     weights: dict[str, str] = {}
 
-    def read_weights(_: Store) -> Mapping[str, str]:
+    def read_weights(store: Store) -> Mapping[str, str]:
         from uae.launch.weight_inputs import stage_weights
 
-        weights.update(stage_weights(recipe, name, starts_from_base=model_in is None))
+        weights.update(stage_weights(recipe, name, store, starts_from_base=model_in is None))
         return weights
 
     with step(

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from uae.errors import RunError
+from uae.errors import RecipeError, RunError
 from uae.fingerprints import json_sha256
 from uae.launch.evaluation_choices import with_prompt_hashes
 from uae.launch.location import current_job, run_location
@@ -59,7 +59,8 @@ def run_start(
         metrics: Where the seed is shown.
 
     Raises:
-        RecipeError: If the recipe is not valid or names weights that do not exist.
+        RecipeError: If the recipe is not valid, or its weights are missing, cut off, others than
+            its manifest's, or under a licence that it does not accept.
         DataError: If there are no data.
         EvaluationError: If a prompt file cannot be read.
         RunError: If a model of this run was promoted, and this would become another one.
@@ -72,8 +73,10 @@ def run_start(
     inputs: dict[str, str | int] = {**chosen, "seed": seed}
     with step("start_run", run, inputs=inputs, outputs={}, metrics=metrics) as work:
         settled = settle_recipe(
-            recipe, seed=seed, base_model=base_model, evaluation=evaluation, installed=False
-        )
+            recipe, seed=seed, base_model=base_model, evaluation=evaluation, installed=False,
+            store=work.store,
+        )  # fmt: skip
+        _refuse_bad_weights(settled, work.store)
         settled = with_prompt_hashes(settled, endpoint)
         text = dump_recipe(settled)
         _refuse_another_model(work.store, work.location.run_id, settled)
@@ -84,6 +87,15 @@ def run_start(
         if not work.restored:
             work.log_metrics({"seed": settled.seed})
     return Start(text, run, revision)
+
+
+def _refuse_bad_weights(recipe: Recipe, store: Store) -> None:
+    """Say before any GPU is taken what is missing, cut off, of another kind, or not accepted."""
+    from uae.weights.check import check_weights
+
+    if faults := check_weights(recipe, store):
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        raise RecipeError(f"the recipe's weights cannot be used:\n{lines}")
 
 
 def _refuse_another_model(store: Store, run_id: str, recipe: Recipe) -> None:

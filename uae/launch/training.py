@@ -61,10 +61,12 @@ def train_stage(
         from uae.recipe_files import parse_recipe
         from uae.report.step_html import curves_html
         from uae.training.checkpoint import StoreCheckpoints
+        from uae.weights.fetching import fetch_for_stage
 
         module = import_module(f"uae.stages.{stage}")
     settled = parse_recipe(recipe)
-    start = paths.model_in or resolve_base(settled.models.base)
+    fetch_for_stage(settled, stage, store, starts_from_base=paths.model_in is None)
+    start = paths.model_in or resolve_base(settled.models.base, settled.models.manifest)
     with tempfile.TemporaryDirectory() as scratch:
         kept = StoreCheckpoints(store, checkpoints, Path(scratch))
         summary: Mapping[str, Any] = module.train(

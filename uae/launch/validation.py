@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uae.launch.evaluation_choices import with_evaluation
-from uae.launch.named_weights import check_named_weights, with_absolute_folders
+from uae.launch.named_weights import settle_weights
 from uae.recipe import Recipe
 from uae.recipe_files import load_recipe, parse_recipe
 from uae.records import Artifact, MetricsArtifact, step
+
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
 
 
 def run_validation(
@@ -56,6 +59,7 @@ def settle_recipe(
     base_model: str = "",
     evaluation: Mapping[str, Any] | None = None,
     installed: bool = True,
+    store: Store | None = None,
 ) -> Recipe:
     """Return the recipe given as YAML text, by name or by file, with the run's own choices in it.
 
@@ -68,6 +72,7 @@ def settle_recipe(
         evaluation: Replaces keys of the recipe's `evaluation`.
         installed: Whether packages that stages need must be installed here: steps that run in
             other images have their own.
+        store: Any bucket of the store, for base weights in one; None opens AWS_ENDPOINT_URL.
 
     Raises:
         RecipeError: If there is no such recipe, it is not valid, or it names base weights, scorers
@@ -82,5 +87,4 @@ def settle_recipe(
         models = values.models.model_copy(update={"base": base_model})
         values = values.model_copy(update={"models": models})
     values = with_evaluation(values, evaluation or {})
-    check_named_weights(values, installed=installed)
-    return with_absolute_folders(values)
+    return settle_weights(values, store, installed=installed)

@@ -147,9 +147,21 @@ def _fetch_once(place: TaskPlace, task: StageTask, node: Path) -> None:
         shutil.rmtree(node, ignore_errors=True)
         node.mkdir()
         place.fetch(task, node)
+        _fetch_weights(task)
         (node / READY).touch()
     while not (node / READY).exists():  # torchrun ends this process if the other one fails
         time.sleep(POLL_SECONDS)
+
+
+def _fetch_weights(task: StageTask) -> None:
+    from uae.models.bundle import is_remote
+    from uae.recipe_files import parse_recipe
+    from uae.weights.fetching import fetch_for_stage
+
+    recipe = parse_recipe(task.recipe)
+    if is_remote(recipe.models.base):
+        store = RunLocation.parse(task.run).connect()
+        fetch_for_stage(recipe, task.stage, store, starts_from_base=task.model_in is None)
 
 
 def _number(variable: str, default: int) -> int:

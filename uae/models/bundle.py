@@ -16,6 +16,8 @@ Finding and checking a bundle needs no torch; it is imported when tensors are re
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STARTER_WEIGHTS = Path(__file__).parents[1] / "assets" / "starter" / "weights"
+BUCKET, HUB = "s3://", "hub:"
 REQUIRED = (
     "model.json",
     "encoder/config.json",
@@ -66,24 +69,52 @@ class BundleInfo(BaseModel):
     parent: str | None  # `bundle_sha` of the bundle that this one was trained from
 
 
-def resolve_base(base: str) -> Path:
+def is_remote(address: str) -> bool:
+    """Return whether weights lie in a bucket or on a hub, not on this machine."""
+    return address.startswith((BUCKET, HUB))
+
+
+def fetched_folder(manifest: str) -> Path:
+    """Return where this machine keeps the weights folder with a manifest of this sha256.
+
+    It lies in the temporary folder, which on a cluster ends with the pod.
+    """
+    return Path(tempfile.gettempdir()) / f"uae-weights-{os.getuid()}" / manifest
+
+
+def resolve_base(base: str, manifest: str | None = None) -> Path:
     """Return the bundle that a recipe's `models.base` names: "starter", or a folder.
+
+    Args:
+        base: `models.base`. One in a bucket or on a hub must have been fetched
+            (`uae.weights.fetching`).
+        manifest: `models.manifest`.
 
     Raises:
         ModelError: If there is no bundle.
     """
-    path = STARTER_WEIGHTS / "autoencoder" if base == "starter" else Path(base)
+    if is_remote(base):
+        if manifest is None:
+            raise ModelError(f"models.base {base!r} lies elsewhere and needs models.manifest")
+        path = fetched_folder(manifest) / base.rstrip("/").rpartition("/")[2]
+    else:
+        path = STARTER_WEIGHTS / "autoencoder" if base == "starter" else Path(base)
     if not (path / "model.json").is_file():
         raise ModelError(
             f"models.base {base!r}: no model bundle at {path} (it has no model.json); give "
-            '"starter" or a folder in the bundle layout'
+            '"starter", or a folder in the bundle layout, also as s3://... or hub:...'
         )
     return path
 
 
-def weights_root(base: str) -> Path:
-    """Return the folder beside the base bundle that holds scorers/, detector/ and judge/."""
-    return resolve_base(base).parent
+def weights_root(base: str, manifest: str | None = None) -> Path:
+    """Return the folder that holds scorers/, detector/ and judge/ beside the base bundle.
+
+    Of a base in a bucket or on a hub it is where they are fetched to.
+    """
+    if is_remote(base) and manifest is not None:
+        return fetched_folder(manifest)
+    return resolve_base(base, manifest).parent
 
 
 def read_info(bundle: Path) -> BundleInfo:
@@ -109,9 +140,12 @@ def bundle_sha(bundle: Path) -> str:
 @contextmanager
 def loading(folder: Path) -> Iterator[None]:
     """Turn the libraries' loading errors into a ModelError that names the folder."""
+    from huggingface_hub.errors import StrictDataclassError  # transformers' of a configuration
+
+    faults = (OSError, RuntimeError, ValueError, KeyError, TypeError)
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (*faults, SafetensorError, StrictDataclassError) as error:
         raise ModelError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
 
 

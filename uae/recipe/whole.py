@@ -18,8 +18,8 @@ from uae.recipe.training import EarlyStoppingRecipe, ShardingRecipe
 class ModelsRecipe(Strict):
     """Which weights to start from and how the caption conditions the decoder."""
 
-    base: str = Field(min_length=1)  # "starter", or a folder in the bundle layout
-    manifest: Sha256 | None  # of the base's manifest.json, which names every file's
+    base: str = Field(min_length=1)  # "starter", or a bundle: a folder, s3://... or hub:...
+    manifest: Sha256 | None  # of manifest.json beside the base, which names every file's
     accepted_licences: list[str]  # restricted ones, by the names that the manifest gives them
     condition_source: Literal["reencode_text", "in_context"]
     num_threads: Positive  # of a step's process; on a CPU it is part of the numbers' rounding

@@ -113,8 +113,9 @@ class Setting:
 
     def scorer(self, name: str) -> ReconstructionScorer:
         """Load an image scorer of the base weights, or from a folder."""
-        dtype = getattr(torch, self.recipe.models.scorer_dtype)
-        root = weights_root(self.recipe.models.base)
+        models = self.recipe.models
+        dtype = getattr(torch, models.scorer_dtype)
+        root = weights_root(models.base, models.manifest)
         return load_scorer(name, root, device=self.device, dtype=dtype)
 
     def add_lora(self, host: LoraHost, name: str, recipe: LoraRecipe) -> dict[str, nn.Parameter]:
@@ -180,7 +181,7 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
     }
     scorer = section.scorer_used
     if scorer is not None:
-        folder = find_scorer(scorer, weights_root(recipe.models.base))
+        folder = find_scorer(scorer, weights_root(recipe.models.base, recipe.models.manifest))
         inputs["scorer"] = folder_sha256(folder)
     share.world.require_same(
         {"recipe": json_sha256(recipe.model_dump(mode="json")), **inputs},
