@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from distributed import stage_program
 from distributed.cases import (
+    BROKEN,
     CASES,
     CUT,
     FROZEN_WHOLE,
@@ -10,9 +11,12 @@ from distributed.cases import (
     RESUMED_ELSEWHERE,
     SHARDED_ALONE,
     SHARDED_RESUMED,
+    STREAMED,
+    STREAMED_SHARDED,
 )
 from distributed.processes import run_world
 from stage_world import make_world
+from streamed_world import make_streamed
 
 
 class Runs:
@@ -41,6 +45,11 @@ def runs(world, tmp_path_factory):
     runs = Runs(tmp_path_factory.mktemp("runs"))
     alone = [runs.job(case, "one") for case in CASES]
     together = [runs.job(case, "two") for case in CASES]
+    make_streamed(world, world.data.parent / "streamed", broken=BROKEN)
+    alone += [runs.job(case, "streamed-one", streamed=True) for case in STREAMED]
+    together += [runs.job(case, "streamed-two", streamed=True) for case in STREAMED]
+    elsewhere = {"resumed": "streamed-2-1", "streamed": True}
+    together.append(runs.job("pretrain-lora", "cut", cut=CUT, **elsewhere))
     for case in RESUMED:
         together.append(runs.job(case, "cut", resumed="2-2", cut=CUT))
         together.append(runs.job(case, "2-2", resumed="2-2"))
@@ -54,6 +63,7 @@ def runs(world, tmp_path_factory):
     assert [one.code for one in ended] == [0, 0], "\n".join(one.output for one in ended)
     for case in RESUMED_ELSEWHERE:
         stage_program.run_job(world, runs.job(case, "2-1", resumed="2-1"))
+    stage_program.run_job(world, runs.job("pretrain-lora", "streamed-2-1", **elsewhere))
     return runs
 
 
@@ -66,6 +76,8 @@ def sharded(runs, world):
     together = [runs.job(case, "sharded-two", frozen="sharded") for case in every]
     together += [runs.job(case, "frozen-whole", frozen="replicated") for case in FROZEN_WHOLE]
     together += [runs.job(case, "two") for case in SHARDED_ALONE]
+    shards = {"streamed": True, "frozen": "sharded"}
+    together += [runs.job(case, "streamed-sharded", **shards) for case in STREAMED_SHARDED]
     resumed = []
     for case in SHARDED_RESUMED:
         for how in ("2-2", "2-1"):

@@ -6,6 +6,7 @@ A job is {"case", "out"} and some of:
     killed        the update in which the second process alone is killed
     terminated    the update in which it gets SIGTERM
     fails         the update in which it fails
+    streamed      whether samples are read from shards, of which one is broken
     half          the update whose checkpoint the first process is killed in, before its manifest
     frozen        shards the trained model, and says how the other one is held
     checkpoints   a folder, or {"endpoint", "prefix", "environment"} of a bucket
@@ -18,6 +19,7 @@ from unittest import mock
 
 from distributed.cases import recipe_of
 from stage_world import World, train
+from streamed_world import streamed
 
 from uae.errors import DataError
 from uae.store.s3 import Store
@@ -34,6 +36,9 @@ class PowerCut(BaseException):
 def run_job(world: World, job: dict) -> None:
     """Train as the job says, in as many processes as there are."""
     stage, recipe = recipe_of(world, job["case"], frozen=job.get("frozen"))
+    if job.get("streamed"):
+        recipe = streamed(recipe, on_broken="replace")
+        world = world._replace(data=world.data.parent / "streamed" / "data")
     out, record, cut = Path(job["out"]), Run.record, job.get("cut")
 
     def cut_short(run: Run, *arguments: object, **settings: object) -> None:

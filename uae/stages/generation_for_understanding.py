@@ -45,15 +45,10 @@ _NUM_BASE_CAPTIONS = 2 * CHUNK  # whose length is the length guard's measure
 
 
 def train(
-    recipe: Recipe,
-    data: Path,
-    model_in: Path,
-    model_out: Path,
-    *,
-    checkpoints: Checkpoints | None = None,
-    log_dir: Path | None = None,
+    recipe: Recipe, data: Path, model_in: Path, model_out: Path, *,
+    checkpoints: Checkpoints | None = None, log_dir: Path | None = None,
     store: "Store | None" = None,
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     """Train the encoder's captions with GRPO, and write the bundle to `model_out`.
 
     The trained adapter is kept apart, as the caption adapter that is active only while captions

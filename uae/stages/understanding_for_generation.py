@@ -39,15 +39,10 @@ STAGE: Final = "understanding_for_generation"
 
 
 def train(
-    recipe: Recipe,
-    data: Path,
-    model_in: Path,
-    model_out: Path,
-    *,
-    checkpoints: Checkpoints | None = None,
-    log_dir: Path | None = None,
+    recipe: Recipe, data: Path, model_in: Path, model_out: Path, *,
+    checkpoints: Checkpoints | None = None, log_dir: Path | None = None,
     store: "Store | None" = None,
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     """Train the decoder on its own drawings, and write the merged bundle to `model_out`.
 
     Args:
