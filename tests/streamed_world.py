@@ -32,10 +32,11 @@ def streamed(recipe: Recipe, **changes: object) -> Recipe:
     return Recipe.model_validate(values)
 
 
-def make_pairs(world: World, folder: Path, broken: str | None) -> Path:
+def make_pairs(world: World, folder: Path, broken: str | None, *, unequal: bool) -> Path:
     """Put the splits into one folder, with files so large that they fill several shards.
 
-    Instead of the picture with the id `broken` there is one with half of its pixels missing.
+    Unequal captions have 7, 9 or 11 words, all others 7. Instead of the picture with the id
+    `broken` there is one with half of its pixels missing.
     """
     folder.mkdir(parents=True)
     lines, noise = [], np.random.default_rng(0)
@@ -46,6 +47,8 @@ def make_pairs(world: World, folder: Path, broken: str | None) -> Path:
             picture = (world.data / split / name).read_bytes()
             if row["image_id"] == broken:
                 picture = _half_a_picture(noise)
+            if unequal:
+                row["caption"] += " a cat" * (len(lines) % 3)
             (folder / name).write_bytes(picture + noise.bytes(230_000))  # behind its last chunk
             lines.append(json.dumps(row | {"split": split}) + "\n")
     (folder / "captions.jsonl").write_text("".join(lines))
@@ -62,13 +65,18 @@ def _half_a_picture(noise: np.random.Generator) -> bytes:
 
 
 def make_streamed(
-    world: World, folder: Path, *, num_aside: int = 1, broken: str | None = None
+    world: World,
+    folder: Path,
+    *,
+    num_aside: int = 1,
+    broken: str | None = None,
+    unequal: bool = False,
 ) -> World:
     """Return the world with the same data, as validation leaves it of shards.
 
     The last `num_aside` training samples are set aside.
     """
-    pairs = make_pairs(world, folder / "pairs", broken)
+    pairs = make_pairs(world, folder / "pairs", broken, unequal=unequal)
     index = shard_data(str(pairs), str(folder / "shards"), shard_size_mb=1)
     assert len(index.shards) >= NUM_SHARDS
     shutil.rmtree(pairs)

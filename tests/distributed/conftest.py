@@ -45,7 +45,7 @@ def runs(world, tmp_path_factory):
     runs = Runs(tmp_path_factory.mktemp("runs"))
     alone = [runs.job(case, "one") for case in CASES]
     together = [runs.job(case, "two") for case in CASES]
-    make_streamed(world, world.data.parent / "streamed", broken=BROKEN)
+    make_streamed(world, world.data.parent / "streamed", broken=BROKEN, unequal=True)
     alone += [runs.job(case, "streamed-one", streamed=True) for case in STREAMED]
     together += [runs.job(case, "streamed-two", streamed=True) for case in STREAMED]
     elsewhere = {"resumed": "streamed-2-1", "streamed": True}

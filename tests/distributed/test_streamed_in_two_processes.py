@@ -36,6 +36,9 @@ def test_samples_that_others_stand_in_for_are_counted(runs, world):
         num_window_shards=STREAMING["window_shards"],
         only=reference.trained,
     )
+    numbers = [[ref.number for ref in order.batch(step)] for step in range(5)]
+    words = [reference.index.caption_words[batch].tolist() for batch in numbers]
+    assert any(sum(of_batch[:2]) != sum(of_batch[2:]) for of_batch in words)  # not in halves
     keys = [[reference.index.key(ref.number) for ref in order.batch(step)] for step in range(5)]
     expected = [float(BROKEN in batch) for batch in keys]
     assert sum(expected) > 0

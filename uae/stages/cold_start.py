@@ -76,6 +76,7 @@ def train(
             recipe,
             add_trained_parameters(setting),
             inputs=setting.inputs,
+            share=setting.share,
             measure=lambda: heldout_reward(setting, scorer, heldout.of(shown)),
             checkpoints=checkpoints,
             log_dir=log_dir,

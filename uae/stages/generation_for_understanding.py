@@ -82,6 +82,7 @@ def train(
             recipe,
             add_policy(setting),
             inputs=setting.inputs,
+            share=setting.share,
             measure=early_stopping_measure(setting, scorer, base_words),
             checkpoints=checkpoints,
             log_dir=log_dir,

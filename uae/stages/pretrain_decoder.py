@@ -79,6 +79,7 @@ def train(
             recipe,
             trained_parameters(setting),
             inputs=setting.inputs,
+            share=setting.share,
             measure=lambda: validation_losses(setting, heldout),
             checkpoints=checkpoints,
             log_dir=log_dir,

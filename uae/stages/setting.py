@@ -63,6 +63,8 @@ class Setting:
 
     def batch(self, step: int) -> tuple[list[int], list[int]]:
         """Return the training samples of an update, and those of them that are this process's."""
+        if self.share.world.size > 1:
+            self.share.assign(self.data.lengths(step))
         batch = self.data.batch(step)
         return batch, self.share.of(batch)
 
@@ -104,8 +106,12 @@ class Setting:
 
     @cached_property
     def _only_others_see(self) -> frozenset[int]:
-        updates = range(self.section.num_updates)
-        own = {i for step in updates for i in self.share.of(self.data.batch(step))}
+        if self.share.world.size == 1:
+            return frozenset()
+        own: set[int] = set()
+        for step in range(self.section.num_updates):
+            batch, places = self.data.batch(step), self.share.places_of(self.data.lengths(step))
+            own |= {batch[place] for place in places}
         return frozenset(self.used() or ()) - own
 
     def some_heldout(self, count: int) -> list[int]:

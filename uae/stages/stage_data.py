@@ -23,6 +23,7 @@ from uae.data.streaming.dataset import BrokenSample, StreamingDataset
 from uae.data.streaming.order import StreamOrder
 from uae.data.streaming.prefetch import Batch, Prefetcher
 from uae.data.streaming.reference import FOLDER, read_reference
+from uae.data.words import count_words
 from uae.errors import DataError
 from uae.recipe import Recipe, StreamingRecipe, TrainedStage
 from uae.training.batches import SampleOrder
@@ -44,6 +45,10 @@ class StageData(ABC):
     @abstractmethod
     def batch(self, step: int) -> list[int]:
         """Return the samples of an update; this process's can be looked at until the next one."""
+
+    @abstractmethod
+    def lengths(self, step: int) -> list[int]:
+        """Return the words of the captions of an update's samples, in order."""
 
     @abstractmethod
     def ids(self, numbers: Sequence[int]) -> list[str]:
@@ -89,6 +94,7 @@ class KeptData(StageData):
         section: TrainedStage = getattr(recipe, stage)
         self.train, self.heldout = load_dataset(data / "train"), load_dataset(data / "heldout")
         self.revisions = {"train": self.train.revision, "heldout": self.heldout.revision}
+        self._words: dict[int, int] = {}  # counted so far
         self._num_updates = section.num_updates
         size, aside = section.batch_size, recipe.num_set_aside
         self.order = SampleOrder(len(self.train), size, recipe.seed, stage, num_set_aside=aside)
@@ -96,6 +102,10 @@ class KeptData(StageData):
     def batch(self, step: int) -> list[int]:
         """See `StageData`."""
         return self.order.batch(step)
+
+    def lengths(self, step: int) -> list[int]:
+        """See `StageData`."""
+        return [self._num_words(number) for number in self.order.batch(step)]
 
     def ids(self, numbers: Sequence[int]) -> list[str]:
         """See `StageData`."""
@@ -116,6 +126,11 @@ class KeptData(StageData):
     def some_captions(self) -> list[str]:
         """See `StageData`."""
         return [self.train[number].caption for number in self.used()]
+
+    def _num_words(self, number: int) -> int:
+        if number not in self._words:
+            self._words[number] = count_words(self.train[number].caption)
+        return self._words[number]
 
 
 class StreamedData(StageData):
@@ -184,6 +199,12 @@ class StreamedData(StageData):
         numbers: list[int] = self._share.in_order([torch.tensor(n) for n, _ in everyone]).tolist()
         return numbers
 
+    def lengths(self, step: int) -> list[int]:
+        """See `StageData`."""
+        numbers = [ref.number for ref in self.order.batch(step)]
+        words: list[int] = self._reference.index.caption_words[numbers].tolist()
+        return words
+
     def ids(self, numbers: Sequence[int]) -> list[str]:
         """See `StageData`."""
         return [self._reference.index.key(number) for number in numbers]
@@ -223,7 +244,7 @@ class StreamedData(StageData):
             self._stream = Prefetcher(
                 self._shards,
                 self.order,
-                places=self._share.places,
+                places=lambda number: self._share.places_of(self.lengths(number)),
                 step=step,
                 num_workers=self._streaming.num_workers,
                 num_ahead=self._streaming.num_ahead,

@@ -73,6 +73,7 @@ def train(
             recipe,
             policy.trained,
             inputs=setting.inputs,
+            share=setting.share,
             measure=early_stopping_measure(setting, scorer),
             extra=policy.extra,
             checkpoints=checkpoints,

@@ -56,6 +56,7 @@ class Run:
         extra: Mapping[str, Tensor] | None = None,
         checkpoints: Checkpoints | None = None,
         log_dir: Path | None = None,
+        share: Share | None = None,
     ) -> None:
         """Prepare a run, or continue it from its newest checkpoint.
 
@@ -71,6 +72,7 @@ class Run:
             extra: Tensors that updates change, but no gradient.
             checkpoints: Where to keep them; None keeps none.
             log_dir: Where metrics.jsonl and tensorboard/ go; None writes neither.
+            share: The stage's; None makes one.
 
         Raises:
             TrainingError: If the newest checkpoint is damaged or belongs to something else, or the
@@ -80,7 +82,7 @@ class Run:
         early_stopping: EarlyStoppingRecipe | None = getattr(section, "early_stopping", None)
         settings = section.optimizer
         self.stage, self.section = stage, section
-        self.share = Share(stage, section, current_world())
+        self.share = share or Share(stage, section, current_world())
         self.trained = dict(trained)
         self.optimizer = Optimizer(self.trained, settings, section.num_updates)
         self.next_step = 0

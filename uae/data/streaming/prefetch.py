@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
@@ -82,7 +82,7 @@ class Prefetcher(Iterator[Batch]):
         dataset: StreamingDataset,
         order: StreamOrder,
         *,
-        places: Sequence[int],
+        places: Sequence[int] | Callable[[int], Sequence[int]],
         step: int = 0,
         num_workers: int = 4,
         num_ahead: int = 2,
@@ -93,7 +93,8 @@ class Prefetcher(Iterator[Batch]):
         Args:
             dataset: Where samples are read from.
             order: Which they are.
-            places: Of this process's samples in every batch: `share_of` gives them.
+            places: Of this process's samples in every batch: `share_of` gives them. Or what tells
+                them by the number of the update.
             step: The first update.
             num_workers: Threads that decode.
             num_ahead: Batches that are decoded before they are asked for.
@@ -108,7 +109,8 @@ class Prefetcher(Iterator[Batch]):
         _check_cache(dataset, order)
         if num_workers < 1 or num_ahead < 1:
             raise DataError(f"{num_workers=}, {num_ahead=}: give 1 or more of each")
-        self._dataset, self._order, self._places = dataset, order, list(places)
+        self._dataset, self._order = dataset, order
+        self._places = places if callable(places) else lambda _: places
         self._replaces, self._num_ahead = on_broken == "replace", num_ahead
         self._next, self._asked = step, step
         self._window: Window | None = None
@@ -169,7 +171,8 @@ class Prefetcher(Iterator[Batch]):
                     # What fails here fails again, and is heard of, when a sample is read.
                     self._fetchers.submit(self._dataset.fetch, [shard])
             batch = self._order.batch(self._asked)
-            futures = [self._decoders.submit(self._decode, batch, p) for p in self._places]
+            places = self._places(self._asked)
+            futures = [self._decoders.submit(self._decode, batch, place) for place in places]
             self._waiting.append((batch[0].size, futures))
             self._asked += 1
 
