@@ -65,6 +65,9 @@ SHARDED_ALONE = {  # what only sharding makes special, beside the cases above
         CLEAR | {"objective": NOT_SCALED, "rollout": {"group_size": 6, "max_new_tokens": 1}},
     ),
 }
+STREAMED = ("pretrain-lora", "cold-start", "gfu-sequence", "ufg-flow-grpo", "ufg-sampled-captions")
+STREAMED_SHARDED = ("cold-start", "ufg-sampled-captions")
+BROKEN = "scene-4"  # the picture of the streamed data that does not decode
 IN_CONTEXT = ("cold-start-in-context", "gfu-in-context")
 RESUMED = ("pretrain", "gfu-token", "ufg-flow-grpo", "ufg-diffusion-nft")
 RESUMED_ELSEWHERE = ("pretrain", "ufg-diffusion-nft")  # with another number of processes

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from distributed import stage_program
 from distributed.cases import (
+    BROKEN,
     CASES,
     CUT,
     FROZEN_WHOLE,
@@ -15,9 +16,12 @@ from distributed.cases import (
     SHARDED_ALONE,
     SHARDED_BFLOAT16,
     SHARDED_RESUMED,
+    STREAMED,
+    STREAMED_SHARDED,
 )
 from distributed.processes import run_world
 from stage_world import make_world
+from streamed_world import make_streamed
 
 
 class Runs:
@@ -46,6 +50,11 @@ def runs(world, tmp_path_factory):
     runs = Runs(tmp_path_factory.mktemp("runs"))
     alone = [runs.job(case, "one") for case in CASES]
     together = [runs.job(case, "two") for case in CASES]
+    make_streamed(world, world.data.parent / "streamed", broken=BROKEN, unequal=True)
+    alone += [runs.job(case, "streamed-one", streamed=True) for case in STREAMED]
+    together += [runs.job(case, "streamed-two", streamed=True) for case in STREAMED]
+    elsewhere = {"resumed": "streamed-2-1", "streamed": True}
+    together.append(runs.job("pretrain-lora", "cut", cut=CUT, **elsewhere))
     for case in RESUMED:
         together.append(runs.job(case, "cut", resumed="2-2", cut=CUT))
         together.append(runs.job(case, "2-2", resumed="2-2"))
@@ -59,6 +68,7 @@ def runs(world, tmp_path_factory):
     assert [one.code for one in ended] == [0, 0], "\n".join(one.output for one in ended)
     for case in RESUMED_ELSEWHERE:
         stage_program.run_job(world, runs.job(case, "2-1", resumed="2-1"))
+    stage_program.run_job(world, runs.job("pretrain-lora", "streamed-2-1", **elsewhere))
     return runs
 
 
@@ -83,6 +93,8 @@ def sharded(runs, world):
         lowered = {"models": FULL_SCALE | {"sharding": SHARDED_BFLOAT16}}
         alone.append(runs.job(case, "lowered-one", **lowered))
         together.append(runs.job(case, "lowered-two", **lowered))
+    shards = {"streamed": True, "frozen": "sharded"}
+    together += [runs.job(case, "streamed-sharded", **shards) for case in STREAMED_SHARDED]
     resumed = []
     for case in SHARDED_RESUMED:
         for how in ("2-2", "2-1"):

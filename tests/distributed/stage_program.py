@@ -8,6 +8,7 @@ A job is {"case", "out"} and some of:
     fails         the update in which it fails
     nan           the update in which its losses are not numbers
     hangs         the update in whose backward pass it hangs
+    streamed      whether samples are read from shards, of which one is broken
     half          the update whose checkpoint the first process is killed in, before its manifest
     frozen        shards the trained model, and says how the other one is held
     models        other keys of the recipe's section `models`
@@ -24,6 +25,7 @@ from unittest import mock
 
 from distributed.cases import recipe_of
 from stage_world import World, train
+from streamed_world import streamed
 from torch import Tensor
 
 from uae.errors import DataError
@@ -45,6 +47,9 @@ def run_job(world: World, job: dict) -> None:
     stage, recipe = recipe_of(
         world, job["case"], frozen=job.get("frozen"), models=job.get("models")
     )
+    if job.get("streamed"):
+        recipe = streamed(recipe, on_broken="replace")
+        world = world._replace(data=world.data.parent / "streamed" / "data")
     out, record, cut = Path(job["out"]), Run.record, job.get("cut")
 
     done, backward = [0], Optimizer.backward

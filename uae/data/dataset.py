@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 from PIL import Image
@@ -15,7 +15,20 @@ from uae.data.folder import CAPTIONS, read_folder
 from uae.data.images import decode_rgb, square_pixels
 from uae.data.sample import Fault, Sample
 from uae.data.shards import read_shards
+from uae.data.streaming.names import INDEX, RECORDS, SAMPLES
 from uae.errors import DataError
+
+
+class Samples(Protocol):
+    """Samples that can be asked for by a number."""
+
+    def __getitem__(self, index: int, /) -> Sample:
+        """Return a sample."""
+
+    def pixels(
+        self, indices: Iterable[int], image_size: int
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return pictures (B, 3, image_size, image_size), float32 in [0, 1]."""
 
 
 class Dataset(Sequence[Sample]):
@@ -110,6 +123,7 @@ def read_samples(path: Path) -> tuple[list[Sample], list[Fault]]:
     if not path.is_dir():
         raise DataError(f"no data at {path}: give a folder with {CAPTIONS} or with .tar shards")
     shards = sorted(path.glob("*.tar"))
+    _refuse_unfinished(path, shards)
     has_captions = (path / CAPTIONS).is_file()
     if has_captions and shards:
         raise DataError(f"{path} has both {CAPTIONS} and {shards[0].name}: keep one of them")
@@ -117,6 +131,27 @@ def read_samples(path: Path) -> tuple[list[Sample], list[Fault]]:
         what = "is empty" if not any(path.iterdir()) else f"has no {CAPTIONS} and no .tar shard"
         raise DataError(f"{path} {what}: give a folder with {CAPTIONS} or with .tar shards")
     return read_folder(path) if has_captions else read_shards(shards)
+
+
+def _refuse_unfinished(path: Path, shards: Sequence[Path]) -> None:
+    """Refuse what `uae shard` has left half done, and what does not belong to its index."""
+    index = path / INDEX
+    if not index.is_file():
+        if (path / RECORDS).exists():
+            raise DataError(
+                f"{path} holds {len(shards)} shards of a `uae shard` that has not ended: run it "
+                "again, it goes on where it stopped"
+            )
+        return
+    if (path / SAMPLES).is_file():
+        known = {shard["name"] for shard in json.loads(index.read_bytes())["shards"]}
+        found = {shard.name for shard in shards}
+        if known != found:
+            strange = ", ".join(sorted(known ^ found)[:3])
+            raise DataError(
+                f"{path}: its shards are not those of its {INDEX} ({strange}): remove what `uae "
+                "shard` did not write, or run it again"
+            )
 
 
 def explain_faults(source: str, faults: Sequence[Fault]) -> str:

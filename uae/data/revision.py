@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from uae.data.streaming.names import INDEX, SAMPLES
 from uae.errors import DataError
-from uae.fingerprints import folder_sha256, json_sha256
+from uae.fingerprints import file_sha256, folder_sha256, json_sha256
 from uae.store.s3 import parse_uri
 
 if TYPE_CHECKING:
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
 def source_revision(source: str, store: Store) -> str:
     """Return a hash that changes when what a source holds changes.
 
-    In a bucket it covers keys, entity tags and sizes; in a folder names, sizes and times of
-    change; of the shipped data their content.
+    Of shards with an index it is the sha256 of `index.json`, which has the hashes of all else. In
+    a bucket it covers keys, entity tags and sizes; in a folder names, sizes and times of change; of
+    the shipped data their content.
 
     Args:
         source: "starter", a folder or a .tar file, or s3://bucket/prefix.
@@ -34,7 +37,12 @@ def source_revision(source: str, store: Store) -> str:
     if source.startswith("s3://"):
         bucket, prefix = parse_uri(source)
         place = store if bucket == store.bucket else store.for_bucket(bucket)
-        found = place.etags(f"{prefix.rstrip('/')}/")
+        start = f"{prefix.rstrip('/')}/"
+        found = place.etags(start)
+        if {f"{start}{name}" for name in (INDEX, SAMPLES)} <= found.keys():
+            return hashlib.sha256(place.get_bytes(f"{start}{INDEX}")).hexdigest()
+    elif all((Path(source) / name).is_file() for name in (INDEX, SAMPLES)):
+        return file_sha256(Path(source) / INDEX)
     else:
         found = _files(Path(source))
     if not found:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,8 @@ def validate_data(
 
     Writes `out/train/`, `out/heldout/` and, where rows say so, `out/benchmark/` as WebDataset
     shards with the image files unchanged, and `out/data.json`. The report is written in any case
-    in which there are rows.
+    in which there are rows. With `recipe.data.streaming` the source is shards with an index, which
+    are referred to and not copied (`uae.data.validate_stream`).
 
     Args:
         recipe: `recipe.data` has the limits, `recipe.seed` decides the split of unnamed rows,
@@ -60,19 +61,25 @@ def validate_data(
         StoreError: If the bucket cannot be read.
     """
     _refuse_occupied(out)
+    if recipe.data.streaming is not None:
+        from uae.data.validate_stream import validate_stream
+
+        return validate_stream(recipe, source, out, report_html, store)
     with local_source(source, store) as path:
         samples, faults = read_samples(path)
         if not samples and not faults:
             raise DataError(f"{source} has no samples: its captions or shards are empty")
         thumbnails, profiles = _profile(samples, recipe)
-        report = DataReport(source, profiles, faults, _check(samples, profiles, recipe), thumbnails)
+        report = DataReport(
+            source, profiles, faults, check_samples(samples, profiles, recipe), thumbnails
+        )
         write_data_report(report, report_html)
         if report.all_faults:
             raise DataError(explain_faults(source, report.all_faults))
         splits = split_samples(samples, recipe)
         count_set_aside(len(splits["train"]), recipe.num_set_aside)  # refuses too few
         _write(splits, out, source)
-    return _summary(splits, report)
+    return summarize({name: len(part) for name, part in splits.items()}, report)
 
 
 @contextmanager
@@ -104,10 +111,7 @@ def split_samples(samples: Sequence[Sample], recipe: Recipe) -> dict[str, list[S
     Raises:
         DataError: If train or heldout is left empty.
     """
-    unnamed = [sample.image_id for sample in samples if sample.split is None]
-    unnamed.sort(key=lambda image_id: derive_seed(recipe.seed, "split", image_id))
-    num_heldout = max(1, round(recipe.data.heldout_fraction * len(unnamed)))
-    heldout = set(unnamed[:num_heldout])
+    heldout = held_out_ids([s.image_id for s in samples if s.split is None], recipe)
     splits: dict[str, list[Sample]] = {name: [] for name in SPLITS}
     for sample in samples:
         name = sample.split or ("heldout" if sample.image_id in heldout else "train")
@@ -120,6 +124,12 @@ def split_samples(samples: Sequence[Sample], recipe: Recipe) -> dict[str, list[S
                 f"split, or name some {name!r}"
             )
     return {name: part for name, part in splits.items() if part}
+
+
+def held_out_ids(unnamed: Sequence[str], recipe: Recipe) -> set[str]:
+    """Return which samples of those without a split are held out, by their ids."""
+    shuffled = sorted(unnamed, key=lambda image_id: derive_seed(recipe.seed, "split", image_id))
+    return set(shuffled[: max(1, round(recipe.data.heldout_fraction * len(unnamed)))])
 
 
 def _refuse_occupied(out: Path) -> None:
@@ -145,20 +155,22 @@ def _profile(
     for index, (profile, image) in enumerate(profile_samples(samples, recipe.data)):
         profiles.append(profile)
         if image is not None and index in shown:
-            thumbnails.append((samples[index], _thumbnail(image)))
+            thumbnails.append((samples[index], thumbnail(image)))
     return thumbnails, profiles
 
 
-def _thumbnail(image: Image.Image) -> str:
+def thumbnail(image: Image.Image) -> str:
+    """Return a small picture as a data: URI; the image is used up."""
     image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     encoded = io.BytesIO()
     image.save(encoded, "WEBP", quality=80)
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
 
 
-def _check(
+def check_samples(
     samples: Sequence[Sample], profiles: Sequence[SampleProfile], recipe: Recipe
 ) -> list[Check]:
+    """Check a profile, and the benchmark rows among the samples, against the recipe."""
     if not profiles:
         return []
     from uae.data.expectations import check_profile
@@ -167,34 +179,58 @@ def _check(
 
 
 def _write(splits: dict[str, list[Sample]], out: Path, source: str) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with new_folder(out) as partial:
         for name, part in splits.items():
             write_shards(partial / name, name, part)
         everything = [sample for part in splits.values() for sample in part]
-        captions = [sample.caption for sample in everything]
-        description = {
-            "format": FORMAT,
-            "revision": Dataset(everything).revision,
-            "counts": {name: len(part) for name, part in splits.items()},
-            "has_facts": all(sample.facts is not None for sample in everything),
-            "source": source,
-            "licences": dict(Counter(sample.licence for sample in everything).most_common()),
-            "caption_words": dict(sorted(Counter(map(count_words, captions)).items())),
-        }
-        (partial / "data.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
+        describe(
+            partial,
+            revision=Dataset(everything).revision,
+            counts={name: len(part) for name, part in splits.items()},
+            has_facts=all(sample.facts is not None for sample in everything),
+            source=source,
+            licences=Counter(sample.licence for sample in everything),
+            caption_words=Counter(count_words(sample.caption) for sample in everything),
+        )
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Give a folder that takes its place when all went well."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield partial
         partial.chmod(0o755)
         partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _summary(splits: dict[str, list[Sample]], report: DataReport) -> dict[str, float]:
+def describe(
+    folder: Path,
+    *,
+    licences: Counter[str],
+    caption_words: Counter[int],
+    **known: object,
+) -> None:
+    """Write `data.json` into the folder of a validated data set."""
+    description = {
+        "format": FORMAT,
+        **known,
+        "licences": dict(licences.most_common()),
+        "caption_words": dict(sorted(caption_words.items())),
+    }
+    text = json.dumps(description, indent=2)
+    (folder / "data.json").write_text(text, encoding="utf-8")
+
+
+def summarize(counts: Mapping[str, int], report: DataReport) -> dict[str, float]:
+    """Return counts and medians for the step's metrics."""
     profiles = report.profiles
     return {
         "num_samples": float(len(profiles)),
-        **{f"num_{name}": float(len(splits.get(name, ()))) for name in SPLITS},
+        **{f"num_{name}": float(counts.get(name, 0)) for name in SPLITS},
         "num_near_duplicates": float(len(report.near_duplicates)),
         "caption_words/median": float(median(p.caption_words for p in profiles)),
         "min_side/smallest": float(min(p.min_side or 0 for p in profiles)),

@@ -48,7 +48,7 @@ def train_stage(
         stage: Stage and recipe section: they share one name.
         recipe: The settled recipe as YAML text.
         paths: Inputs and outputs.
-        store: Where checkpoints go while the stage trains.
+        store: Where checkpoints go while the stage trains, and that has shards that are streamed.
         checkpoints: Their key prefix. Training goes on from the newest one.
         is_main: Whether this process, of those that train together, draws the curves.
         imports: Opens a context around the imports, which take seconds.
@@ -70,7 +70,13 @@ def train_stage(
     with tempfile.TemporaryDirectory() as scratch:
         kept = StoreCheckpoints(store, checkpoints, Path(scratch))
         summary: Mapping[str, Any] = module.train(
-            settled, paths.data, start, paths.model, checkpoints=kept, log_dir=paths.logs
+            settled,
+            paths.data,
+            start,
+            paths.model,
+            checkpoints=kept,
+            log_dir=paths.logs,
+            store=store,
         )
     if is_main:
         page = curves_html(paths.logs / "metrics.jsonl", title=stage)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from uae.data.dataset import Dataset
+from uae.data.dataset import Samples
 from uae.models.captioning import Captions, WrittenCaptions
 from uae.recipe import GenerationForUnderstandingRecipe
 from uae.rewards.combine import Rewards, caption_reward
@@ -19,14 +19,14 @@ from uae.stages.setting import Setting, chunks
 
 
 class Judge:
-    """Rewards captions of given pictures; the pictures' features and texts are found once."""
+    """Rewards captions of given pictures, whose features and texts do not change."""
 
     def __init__(
         self,
         setting: Setting,
         scorer: ReconstructionScorer,
-        dataset: Dataset,
-        indices: Sequence[int],
+        dataset: Samples,
+        indices: Sequence[int] | None,
         base_words: float,
     ) -> None:
         """Look at the pictures.
@@ -35,7 +35,8 @@ class Judge:
             setting: Its model draws, with the condition that it reads when asked.
             scorer: Compares.
             dataset: Where the pictures are.
-            indices: All pictures whose captions will be judged.
+            indices: All pictures whose captions will be judged: features and texts are found once.
+                None: they are found when captions are judged.
             base_words: Mean words of a caption of the starting model, for the length guard.
         """
         self._setting, self._scorer, self._dataset = setting, scorer, dataset
@@ -46,7 +47,9 @@ class Judge:
         self._features = setting.rows(
             dataset, indices, lambda i: (scorer.features(setting.images(dataset, i)),)
         )
-        kept = self._features.kept
+        reads = self._section.rewards.transcription.reads_pictures
+        self._reader = TextReader() if reads else None
+        kept = setting.kept(dataset, indices)
         self._texts = dict(zip(kept, self._true_texts(kept), strict=True))
 
     @torch.no_grad()
@@ -62,7 +65,9 @@ class Judge:
             draw: Name of the noises' draw; they are shared by all captions of a picture.
         """
         group_size = len(captions.texts) // len(indices)
-        texts = [self._texts[index] for index in indices for _ in range(group_size)]
+        late = [index for index in indices if index not in self._texts]
+        known = self._texts | dict(zip(late, self._true_texts(late), strict=True))
+        texts = [known[index] for index in indices for _ in range(group_size)]
         return caption_reward(
             self._cosines(captions, indices, images_PCHW, *draw),
             self._section.rewards,
@@ -120,8 +125,7 @@ class Judge:
         )
 
     def _true_texts(self, indices: Sequence[int]) -> list[list[str] | None]:
-        if not self._section.rewards.transcription.reads_pictures:
+        if self._reader is None:
             return texts_from_facts([self._dataset[index].facts for index in indices])
-        reader = TextReader()
-        pages = [reader.read(self._setting.images(self._dataset, c)) for c in chunks(indices)]
+        pages = [self._reader.read(self._setting.images(self._dataset, c)) for c in chunks(indices)]
         return [texts for page in pages for texts in page]

@@ -15,7 +15,7 @@ L caption tokens.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
@@ -38,19 +38,18 @@ from uae.training.loop import SET_ASIDE_REWARD, Run
 from uae.training.share import Part, Share
 from uae.training.update import PartLosses, update_parameters
 
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
+
 STAGE: Final = "generation_for_understanding"
 _NUM_BASE_CAPTIONS = 2 * CHUNK  # whose length is the length guard's measure
 
 
 def train(
-    recipe: Recipe,
-    data: Path,
-    model_in: Path,
-    model_out: Path,
-    *,
-    checkpoints: Checkpoints | None = None,
-    log_dir: Path | None = None,
-) -> dict[str, float]:
+    recipe: Recipe, data: Path, model_in: Path, model_out: Path, *,
+    checkpoints: Checkpoints | None = None, log_dir: Path | None = None,
+    store: "Store | None" = None,
+) -> dict[str, float]:  # fmt: skip
     """Train the encoder's captions with GRPO, and write the bundle to `model_out`.
 
     The trained adapter is kept apart, as the caption adapter that is active only while captions
@@ -63,6 +62,7 @@ def train(
         model_out: Where the trained bundle goes.
         checkpoints: Where to keep checkpoints and resume from; None keeps none.
         log_dir: Where metrics.jsonl and tensorboard/ go; None writes neither.
+        store: Opens streamed shards in a bucket; see `open_setting`.
 
     Returns:
         The last update's metrics.
@@ -74,7 +74,7 @@ def train(
             a number is not finite, or a checkpoint is of no use.
     """
     section = recipe.generation_for_understanding
-    with open_setting(STAGE, recipe, data, model_in) as setting:
+    with open_setting(STAGE, recipe, data, model_in, store) as setting:
         scorer, base_words = setting.scorer(section.rewards.scorer), mean_base_words(setting)
         judge = Judge(setting, scorer, setting.train, setting.used(), base_words)
         run = Run(
@@ -82,6 +82,7 @@ def train(
             recipe,
             add_policy(setting),
             inputs=setting.inputs,
+            share=setting.share,
             measure=early_stopping_measure(setting, scorer, base_words),
             checkpoints=checkpoints,
             log_dir=log_dir,
@@ -106,6 +107,7 @@ def update(setting: Setting, run: Run, judge: Judge, step: int) -> None:
     losses = grpo_losses(setting, rollout, rewards, step)
     metrics = update_parameters(run, step, losses, ids, ratio_tolerance=tolerance)
     metrics |= rewards.metrics(rollout.group_size) | caption_lengths(setting, rollout)
+    metrics |= setting.data.metrics()
     run.record(metrics, num_images=len(batch), num_tokens=share.total(rollout.num_tokens))
 
 
@@ -208,10 +210,9 @@ def caption_lengths(setting: Setting, rollout: CaptionRollout) -> dict[str, floa
 
 def mean_base_words(setting: Setting) -> float:
     """Return how many words the starting model writes greedily, on some training pictures."""
-    section, indices = setting.recipe.generation_for_understanding, setting.used()
-    max_new_tokens = section.rollout.max_new_tokens
-    sample = indices[:_NUM_BASE_CAPTIONS]
-    book = write_book(setting, setting.train, sample, max_new_tokens=max_new_tokens)
+    max_new_tokens = setting.recipe.generation_for_understanding.rollout.max_new_tokens
+    dataset, indices = setting.data.some_used(_NUM_BASE_CAPTIONS)
+    book = write_book(setting, dataset, indices, max_new_tokens=max_new_tokens)
     return max(book.mean_words(), 1.0)  # a model that writes nothing may still write a word
 
 
@@ -226,13 +227,13 @@ def early_stopping_measure(
     section = setting.recipe.generation_for_understanding
     if section.early_stopping is None:
         return None
-    indices = setting.set_aside(section.early_stopping.num_samples)
-    judge = Judge(setting, scorer, setting.train, indices, base_words)
+    dataset, indices = setting.set_aside(section.early_stopping.num_samples)
+    judge = Judge(setting, scorer, dataset, indices, base_words)
     max_new_tokens = section.rollout.max_new_tokens
 
     def measure() -> dict[str, float]:
-        book = write_book(setting, setting.train, indices, max_new_tokens=max_new_tokens)
-        images = setting.images(setting.train, indices)
+        book = write_book(setting, dataset, indices, max_new_tokens=max_new_tokens)
+        images = setting.images(dataset, indices)
         rewards = judge.rewards(book.of(indices), indices, images, "heldout")
         return {
             SET_ASIDE_REWARD: rewards.total_N.mean().item(),

@@ -5,21 +5,21 @@ condition; connector and decoder learn the velocity of the straight path from th
 latents to noise (flow matching).
 
 Differs from arXiv:2509.09666: the frozen halves run only once, before the first update (the
-VAE's latents and the encoder's hidden states are kept), and training times are shifted as the
-sampler's are.
+VAE's latents and the encoder's hidden states are kept, unless samples are streamed), and training
+times are shifted as the sampler's are.
 
 Shape letters: B pairs, T condition tokens, D width, C, H, W of latents.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from uae.data.dataset import Dataset
+from uae.data.dataset import Samples
 from uae.flow_matching.path import interpolate
 from uae.flow_matching.schedule import draw_training_times
 from uae.models.autoencoder import AutoEncoder
@@ -31,6 +31,9 @@ from uae.training.checkpoint import Checkpoints
 from uae.training.loop import Run
 from uae.training.share import Part
 from uae.training.update import PartLosses, update_parameters
+
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
 
 STAGE: Final = "pretrain_decoder"
 _NUM_VALIDATED = 2 * CHUNK
@@ -44,6 +47,7 @@ def train(
     *,
     checkpoints: Checkpoints | None = None,
     log_dir: Path | None = None,
+    store: "Store | None" = None,
 ) -> dict[str, float]:
     """Pretrain connector and decoder on captions, and write the bundle to `model_out`.
 
@@ -54,6 +58,7 @@ def train(
         model_out: Where the trained bundle goes.
         checkpoints: Where to keep checkpoints and resume from; None keeps none.
         log_dir: Where metrics.jsonl and tensorboard/ go; None writes neither.
+        store: Opens streamed shards in a bucket; see `open_setting`.
 
     Returns:
         The last update's metrics. `validation/loss` well below `validation/loss_shuffled`,
@@ -64,15 +69,17 @@ def train(
         ModelError: If the bundle is missing or damaged.
         TrainingError: If a number is not finite, or a checkpoint is of no use.
     """
-    with open_setting(STAGE, recipe, data, model_in) as setting:
+    with open_setting(STAGE, recipe, data, model_in, store) as setting:
         model = setting.model
-        pairs = Pairs(setting, setting.train, setting.used())
-        heldout = Pairs(setting, setting.heldout, setting.some_heldout(_NUM_VALIDATED))
+        pairs, shown = Pairs(setting, setting.train, setting.used()), setting.data.some_captions()
+        measured = setting.some_heldout(_NUM_VALIDATED)
+        heldout = Pairs(setting, setting.heldout, measured).of(measured)
         run = Run(
             STAGE,
             recipe,
             trained_parameters(setting),
             inputs=setting.inputs,
+            share=setting.share,
             measure=lambda: validation_losses(setting, heldout),
             checkpoints=checkpoints,
             log_dir=log_dir,
@@ -82,8 +89,8 @@ def train(
                 batch, own = setting.batch(step)
                 losses = flow_matching_losses(setting, pairs, own, step)
                 metrics = update_parameters(run, step, losses, setting.ids(batch))
-                run.record(metrics, num_images=len(batch))
-        summary = run.finish() | {"truncated_captions_share": pairs.truncated_share}
+                run.record(metrics | setting.data.metrics(), num_images=len(batch))
+        summary = run.finish() | {"truncated_captions_share": truncated_share(model, shown)}
         setting.assemble()
         if recipe.pretrain_decoder.lora is not None:
             model.decoder.merge_lora(STAGE)
@@ -106,7 +113,7 @@ def trained_parameters(setting: Setting) -> dict[str, nn.Parameter]:
 class Pairs:
     """Pictures and captions after the frozen VAE and encoder."""
 
-    def __init__(self, setting: Setting, dataset: Dataset, indices: Sequence[int]) -> None:
+    def __init__(self, setting: Setting, dataset: Samples, indices: Sequence[int] | None) -> None:
         model = setting.model
 
         def compute(chunk: list[int]) -> tuple[Tensor, ...]:
@@ -114,8 +121,6 @@ class Pairs:
             captions = [dataset[index].caption for index in chunk]
             return (model.decoder.encode_images(images), *read_captions(model, captions, images))
 
-        self.indices = list(indices)
-        self.truncated_share = _truncated_share(model, [dataset[i].caption for i in indices])
         self._rows = setting.rows(dataset, indices, compute)
 
     def of(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -160,12 +165,13 @@ def flow_matching_losses(
         generator=setting.generator(step, "times"),
     )
     t_B = share.rows(drawn).to(setting.device)
+    latents, hidden, mask = pairs.of(indices)
 
     def part_losses(part: Part) -> Iterator[Loss]:
         rows = part.rows
-        latents, hidden, mask = pairs.of(indices[rows])
-        context = setting.model.connect(hidden, mask)
-        loss = flow_matching_loss(setting.model, latents, context, noise_BCHW[rows], t_B[rows])
+        context = setting.model.connect(hidden[rows], mask[rows])
+        seen = (latents[rows], context, noise_BCHW[rows], t_B[rows])
+        loss = flow_matching_loss(setting.model, *seen)
         yield Loss(loss / part.num_parts, {})
 
     return part_losses
@@ -180,9 +186,9 @@ def flow_matching_loss(
     return ((velocity - (noise_BCHW - latents_BCHW)) ** 2).mean()
 
 
-def validation_losses(setting: Setting, heldout: Pairs) -> dict[str, float]:
+def validation_losses(setting: Setting, heldout: tuple[Tensor, Tensor, Tensor]) -> dict[str, float]:
     """Return the held-out loss with each picture's own caption and with its neighbour's."""
-    latents, hidden, mask = heldout.of(heldout.indices)
+    latents, hidden, mask = heldout
     noise_BCHW = setting.noise(len(latents), "validation")
     # Evenly spread times, the same at every measurement: only the weights change the loss.
     t_B = (torch.arange(len(latents), device=setting.device) + 0.5) / len(latents)
@@ -205,7 +211,8 @@ def _as_completions(model: AutoEncoder, captions: Sequence[str]) -> tuple[Tensor
     return torch.tensor(padded, device=model.device), torch.tensor(mask, device=model.device)
 
 
-def _truncated_share(model: AutoEncoder, captions: Sequence[str]) -> float:
+def truncated_share(model: AutoEncoder, captions: Sequence[str]) -> float:
+    """Return the share of captions that have more tokens than the decoder reads."""
     in_context = model.condition_source == "in_context"
     room = model.condition_tokens - (1 if in_context else model.encoder.num_template_tokens)
     overlong = [len(ids) > room for ids in model.encoder.token_ids(captions)]

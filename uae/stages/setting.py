@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from uae.data.dataset import Dataset, load_dataset
+from uae.data.dataset import Dataset, Samples
 from uae.errors import ModelError
 from uae.fingerprints import folder_sha256, json_sha256
 from uae.models.autoencoder import AutoEncoder
@@ -22,11 +23,14 @@ from uae.rewards.combine import Rewards
 from uae.rewards.reconstruction import ReconstructionScorer, load_scorer
 from uae.rewards.scorer_files import find_scorer
 from uae.seeds import make_generator
-from uae.training.batches import SampleOrder
+from uae.stages.stage_data import StageData, open_data
 from uae.training.distribution import World, current_world
 from uae.training.numerics import exact_numerics
 from uae.training.sharding import Shards, keep_frozen_lowered, meeting_place, move, shard
 from uae.training.share import Share
+
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
 
 CHUNK = 32  # samples that go through a frozen model at once while a cache is filled
 
@@ -38,9 +42,7 @@ class Setting:
     stage: Stage
     recipe: Recipe
     model: AutoEncoder
-    train: Dataset
-    heldout: Dataset
-    order: SampleOrder  # of `train`
+    data: StageData
     share: Share  # of every batch: this process's samples
     device: torch.device
     inputs: dict[str, str]  # identities of data and model, for checkpoints
@@ -53,41 +55,68 @@ class Setting:
         section: TrainedStage = getattr(self.recipe, self.stage)
         return section
 
+    @property
+    def train(self) -> Samples:
+        """The training split; where it is streamed, this process's samples of an update."""
+        return self.data.train
+
+    @property
+    def heldout(self) -> Dataset:
+        """The split that is measured."""
+        return self.data.heldout
+
     def batch(self, step: int) -> tuple[list[int], list[int]]:
         """Return the training samples of an update, and those of them that are this process's."""
-        batch = self.order.batch(step)
+        if self.share.world.size > 1:
+            self.share.assign(self.data.lengths(step))
+        batch = self.data.batch(step)
         return batch, self.share.of(batch)
 
-    def images(self, dataset: Dataset, indices: Sequence[int]) -> Tensor:
+    def images(self, dataset: Samples, indices: Sequence[int]) -> Tensor:
         """Return pictures (B, 3, H, W), RGB in [0, 1], of the recipe's size."""
         pixels = dataset.pixels(indices, self.recipe.data.image_size)
         return torch.from_numpy(pixels).to(self.device)
 
     def ids(self, indices: Sequence[int]) -> list[str]:
         """Return the ids of training samples."""
-        return [self.train[index].image_id for index in indices]
+        return self.data.ids(indices)
 
-    def used(self) -> list[int]:
-        """Return the indices of all training samples that the stage's updates will see."""
-        return self.order.used(self.section.num_updates)
+    def used(self) -> list[int] | None:
+        """Return the indices of all training samples that the stage's updates will see.
+
+        None: there are too many to keep what is computed of them.
+        """
+        return self.data.used()
 
     def rows(
         self,
-        dataset: Dataset,
-        indices: Sequence[int],
+        dataset: Samples,
+        indices: Sequence[int] | None,
         compute: Callable[[list[int]], tuple[Tensor, ...]],
     ) -> "Rows":
-        """Compute rows of tensors for some samples, those aside that only other processes see."""
-        others = self._only_others_see if dataset is self.train else frozenset()
-        kept = [index for index in indices if index not in others]
+        """Compute rows of tensors for some samples, those aside that only other processes see.
+
+        Where `indices` is None, they are computed when they are asked for.
+        """
+        if indices is None:
+            return ComputedRows(compute, self.shards)
         with self.shards.gathered():
-            return Rows(indices, compute, kept, self.share.world)
+            return KeptRows(indices, compute, self.kept(dataset, indices), self.share.world)
+
+    def kept(self, dataset: Samples, indices: Sequence[int] | None) -> list[int]:
+        """Return those of some samples of which this process keeps what is computed: its own."""
+        others = self._only_others_see if dataset is self.train else frozenset()
+        return [index for index in indices or () if index not in others]
 
     @cached_property
     def _only_others_see(self) -> frozenset[int]:
-        updates = range(self.section.num_updates)
-        own = {i for step in updates for i in self.share.of(self.order.batch(step))}
-        return frozenset(self.used()) - own
+        if self.share.world.size == 1:
+            return frozenset()
+        own: set[int] = set()
+        for step in range(self.section.num_updates):
+            batch, places = self.data.batch(step), self.share.places_of(self.data.lengths(step))
+            own |= {batch[place] for place in places}
+        return frozenset(self.used() or ()) - own
 
     def some_heldout(self, count: int) -> list[int]:
         """Return the indices of the held-out samples that are measured: the same every time."""
@@ -95,9 +124,9 @@ class Setting:
         order: list[int] = torch.randperm(len(self.heldout), generator=generator).tolist()
         return sorted(order[:count])
 
-    def set_aside(self, count: int) -> list[int]:
-        """Return the indices of training samples for early stopping, at most `count`."""
-        return self.order.set_aside[:count]
+    def set_aside(self, count: int) -> tuple[Dataset, list[int]]:
+        """Return training samples for early stopping, at most `count`."""
+        return self.data.set_aside(count)
 
     def generator(self, *names: str | int) -> torch.Generator:
         """Return the generator of one named draw, on the CPU: the same on every machine."""
@@ -156,14 +185,19 @@ class Setting:
 
 
 @contextmanager
-def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> Iterator[Setting]:
+def open_setting(
+    stage: Stage, recipe: Recipe, data: Path, model_in: Path, store: "Store | None" = None
+) -> Iterator[Setting]:
     """Load what a stage needs, and compute reproducibly until the context ends.
 
     Args:
         stage: Name of the stage and of its section in the recipe.
         recipe: The whole recipe.
-        data: Folder with the splits `train` and `heldout`.
+        data: Folder with the splits `train` and `heldout`, or what validation left of shards that
+            are streamed.
         model_in: Bundle to start from.
+        store: Opens shards in a bucket. None takes AWS_ENDPOINT_URL and the usual credentials
+            from the environment.
 
     Raises:
         DataError: If a split is missing or damaged.
@@ -173,30 +207,22 @@ def open_setting(stage: Stage, recipe: Recipe, data: Path, model_in: Path) -> It
     """
     section: TrainedStage = getattr(recipe, stage)
     share = Share(stage, section, current_world())
-    train, heldout = load_dataset(data / "train"), load_dataset(data / "heldout")
-    inputs = {
-        "train": train.revision,
-        "heldout": heldout.revision,
-        "model": bundle_sha(model_in),
-    }
-    scorer = section.scorer_used
-    if scorer is not None:
-        folder = find_scorer(scorer, weights_root(recipe.models.base, recipe.models.manifest))
-        inputs["scorer"] = folder_sha256(folder)
-    share.world.require_same(
-        {"recipe": json_sha256(recipe.model_dump(mode="json")), **inputs},
-        advice="give all of them the same",
-    )
-    aside = recipe.num_set_aside
-    order = SampleOrder(len(train), section.batch_size, recipe.seed, stage, num_set_aside=aside)
     models = recipe.models
-    with (
-        exact_numerics(models.num_threads, is_rounded=models.computes_in_bfloat16) as device,
-        _loaded(stage, recipe, model_in, share.world, device) as (model, shards),
-    ):
-        yield Setting(
-            stage, recipe, model, train, heldout, order, share, device, inputs, model_in, shards
+    with open_data(data, stage, recipe, share, store) as samples:
+        inputs = {**samples.revisions, "model": bundle_sha(model_in)}
+        scorer = section.scorer_used
+        if scorer is not None:
+            folder = find_scorer(scorer, weights_root(models.base, models.manifest))
+            inputs["scorer"] = folder_sha256(folder)
+        share.world.require_same(
+            {"recipe": json_sha256(recipe.model_dump(mode="json")), **inputs},
+            advice="give all of them the same",
         )
+        with (
+            exact_numerics(models.num_threads, is_rounded=models.computes_in_bfloat16) as device,
+            _loaded(stage, recipe, model_in, share.world, device) as (model, shards),
+        ):
+            yield Setting(stage, recipe, model, samples, share, device, inputs, model_in, shards)
 
 
 @contextmanager
@@ -231,7 +257,31 @@ def _as_in_recipe(model: AutoEncoder, recipe: Recipe) -> AutoEncoder:
     return model
 
 
-class Rows:
+class Rows(Protocol):
+    """Rows of one or more tensors for some samples."""
+
+    def of(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """Return each tensor's rows for these samples, in this order.
+
+        Processes that share models out ask equally often.
+        """
+
+
+class ComputedRows:
+    """Rows that are computed when they are asked for, and not kept."""
+
+    def __init__(self, compute: Callable[[list[int]], tuple[Tensor, ...]], shards: Shards) -> None:
+        """Compute nothing yet."""
+        self._compute, self._shards = compute, shards
+
+    def of(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """See `Rows`."""
+        with torch.no_grad(), self._shards.gathered():
+            parts = [self._compute(chunk) for chunk in chunks(indices)]
+        return tuple(torch.cat(rows) for rows in zip(*parts, strict=True))
+
+
+class KeptRows:
     """Rows of one or more tensors for some samples, computed once.
 
     The chunks in which they are computed depend on the samples alone, so that a resumed run

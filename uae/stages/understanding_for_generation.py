@@ -11,39 +11,38 @@ Shape letters: P pictures, G trajectories for each, N = P x G, W trained steps o
 T condition tokens, D width, C, H, W of latents.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 
-from uae.data.dataset import Dataset
+from uae.data.dataset import Samples
 from uae.objectives.advantages import group_advantages
 from uae.recipe import Recipe, SamplerRecipe
 from uae.rewards.combine import Rewards, drawing_reward
 from uae.rewards.reconstruction import ReconstructionScorer
 from uae.rollouts.images import ImageRollout, rollout_images
 from uae.seeds import derive_seed
-from uae.stages.caption_book import CaptionBook, conditions_of, write_book
+from uae.stages.caption_conditions import conditions_of, count_captions
 from uae.stages.drawing_policy import DrawingPolicy
 from uae.stages.setting import Setting, open_setting, whole_rewards
 from uae.training.checkpoint import Checkpoints
 from uae.training.loop import SET_ASIDE_REWARD, Run
 from uae.training.update import update_parameters
 
+if TYPE_CHECKING:
+    from uae.store.s3 import Store
+
 STAGE: Final = "understanding_for_generation"
 
 
 def train(
-    recipe: Recipe,
-    data: Path,
-    model_in: Path,
-    model_out: Path,
-    *,
-    checkpoints: Checkpoints | None = None,
-    log_dir: Path | None = None,
-) -> dict[str, float]:
+    recipe: Recipe, data: Path, model_in: Path, model_out: Path, *,
+    checkpoints: Checkpoints | None = None, log_dir: Path | None = None,
+    store: "Store | None" = None,
+) -> dict[str, float]:  # fmt: skip
     """Train the decoder on its own drawings, and write the merged bundle to `model_out`.
 
     Args:
@@ -53,6 +52,7 @@ def train(
         model_out: Where the trained bundle goes.
         checkpoints: Where to keep checkpoints and resume from; None keeps none.
         log_dir: Where metrics.jsonl and tensorboard/ go; None writes neither.
+        store: Opens streamed shards in a bucket; see `open_setting`.
 
     Returns:
         The last update's metrics.
@@ -64,7 +64,7 @@ def train(
             a number is not finite, or a checkpoint is of no use.
     """
     section = recipe.understanding_for_generation
-    with open_setting(STAGE, recipe, data, model_in) as setting:
+    with open_setting(STAGE, recipe, data, model_in, store) as setting:
         scorer = setting.scorer(section.rewards.scorer)
         pictures = CaptionedPictures(setting, scorer, setting.train, setting.used())
         policy = DrawingPolicy(setting)
@@ -73,6 +73,7 @@ def train(
             recipe,
             policy.trained,
             inputs=setting.inputs,
+            share=setting.share,
             measure=early_stopping_measure(setting, scorer),
             extra=policy.extra,
             checkpoints=checkpoints,
@@ -102,27 +103,25 @@ def update(
     if not run.skipped.has(step):
         policy.follow()
     metrics |= rewards.metrics(setting.recipe.understanding_for_generation.rollout.group_size)
+    metrics |= setting.data.metrics()
     run.record(metrics, num_images=len(rewards.total_N))
 
 
 class CaptionedPictures:
-    """Pictures with their captions' conditions and their features, all computed once."""
+    """Pictures with their captions' conditions and their features, both of frozen models."""
 
     def __init__(
         self,
         setting: Setting,
         scorer: ReconstructionScorer,
-        dataset: Dataset,
-        indices: Sequence[int],
+        dataset: Samples,
+        indices: Sequence[int] | None,
     ) -> None:
         self._setting, self._scorer, self._dataset = setting, scorer, dataset
         self._features = setting.rows(
             dataset, indices, lambda i: (scorer.features(setting.images(dataset, i)),)
         )
-        self._conditions = [
-            conditions_of(setting, dataset, indices, book)
-            for book in _books(setting, dataset, indices)
-        ]
+        self._conditions = conditions_of(setting, dataset, indices)
         section = setting.recipe.understanding_for_generation
         with torch.no_grad():
             guided = section.rollout.guidance_scale > 1
@@ -134,13 +133,13 @@ class CaptionedPictures:
         Where captions are sampled, there are several for each picture, and every update draws
         one of them by the picture's id.
         """
-        seed, count = self._setting.recipe.seed, len(self._conditions)
+        section = self._setting.recipe.understanding_for_generation
+        seed, count = self._setting.recipe.seed, count_captions(section)
         chosen = [
             derive_seed(seed, STAGE, step, "caption", self._dataset[index].image_id) % count
             for index in indices
         ]
-        rows = [self._conditions[c].of([i])[0] for c, i in zip(chosen, indices, strict=True)]
-        return torch.cat(rows)
+        return self._conditions.of(indices, chosen)
 
     def rewards(self, images_NCHW: Tensor, indices: Sequence[int]) -> Rewards:
         """Reward N drawings of P pictures; drawing n = p * G + g is of picture p."""
@@ -186,8 +185,8 @@ def early_stopping_measure(
     section = setting.recipe.understanding_for_generation
     if section.early_stopping is None:
         return None
-    indices = setting.set_aside(section.early_stopping.num_samples)
-    pictures = CaptionedPictures(setting, scorer, setting.train, indices)
+    dataset, indices = setting.set_aside(section.early_stopping.num_samples)
+    pictures = CaptionedPictures(setting, scorer, dataset, indices)
     sampler = SamplerRecipe(
         num_steps=section.rollout.num_steps, guidance_scale=section.rollout.guidance_scale
     )
@@ -199,21 +198,3 @@ def early_stopping_measure(
         return {SET_ASIDE_REWARD: pictures.rewards(images, indices).total_N.mean().item()}
 
     return measure
-
-
-def _books(setting: Setting, dataset: Dataset, indices: Sequence[int]) -> Iterator[CaptionBook]:
-    """Write the captions: one greedy for each picture, or as many sampled ones as a group has."""
-    section = setting.recipe.understanding_for_generation
-    how = section.captions
-    if how == "greedy":
-        yield write_book(setting, dataset, indices, max_new_tokens=section.max_new_tokens)
-        return
-    for number in range(how.group_size):
-        yield write_book(
-            setting,
-            dataset,
-            indices,
-            max_new_tokens=how.max_new_tokens,
-            temperature=how.temperature,
-            name=f"book-{number}",
-        )

@@ -56,6 +56,7 @@ class Run:
         extra: Mapping[str, Tensor] | None = None,
         checkpoints: Checkpoints | None = None,
         log_dir: Path | None = None,
+        share: Share | None = None,
     ) -> None:
         """Prepare a run, or continue it from its newest checkpoint.
 
@@ -71,13 +72,14 @@ class Run:
             extra: Tensors that updates change, but no gradient.
             checkpoints: Where to keep them; None keeps none.
             log_dir: Where metrics.jsonl, tensorboard/ and skipped.json go; None writes none.
+            share: The stage's; None makes one.
 
         Raises:
             TrainingError: If the newest checkpoint is damaged or belongs to something else, or the
                 processes cannot share out a batch, or start from different things.
         """
         self.section: TrainedStage = getattr(recipe, stage)
-        self.share = Share(stage, self.section, current_world())
+        self.share = share or Share(stage, self.section, current_world())
         self.state = RunState(stage, recipe, trained, inputs, extra or {})
         self._measure = measure
         self._log_dir = log_dir if self.share.world.is_main else None

@@ -27,7 +27,9 @@ class Share:
     """Which samples of every update's batch this process computes, and in which parts.
 
     The processes share out each minibatch, so that every optimizer step sees the samples that it
-    sees with one process. With one process the share is the batch, and nothing is copied.
+    sees with one process. With one process the share is the batch, and nothing is copied. Each
+    process has equally many samples: those that stand side by side, or where `assign` was told
+    their lengths, such that all processes have about as much to do.
 
     Example:
         Of a batch of 8 in 2 minibatches, the second of 2 processes computes samples 2, 3, 6, 7:
@@ -45,15 +47,8 @@ class Share:
         if minibatch_size % world.size:
             raise _indivisible(stage, section, world)
         own_size = minibatch_size // world.size
-        self._places = [
-            [
-                start + place
-                for start in range(0, section.batch_size, minibatch_size)
-                for place in range(rank * own_size, (rank + 1) * own_size)
-            ]
-            for rank in range(world.size)
-        ]
-        self.places = self._places[world.rank]
+        self._starts = range(0, section.batch_size, minibatch_size)
+        self._places = self._shared_out([0] * section.batch_size)
         size = _part_size(own_size, minibatch_size // section.accumulation_steps)
         num_parts = minibatch_size // size
         self.minibatches = [
@@ -68,6 +63,27 @@ class Share:
     def rows_of_later_minibatches(self) -> list[slice]:
         """This process's rows in each backward pass that comes after an optimizer step."""
         return [part.rows for parts in self.minibatches[1:] for part in parts]
+
+    @property
+    def places(self) -> list[int]:
+        """Places of this process's samples in the batch, minibatch after minibatch."""
+        return self._places[self.world.rank]
+
+    def assign(self, lengths: Sequence[int]) -> None:
+        """Share out the next batch by the lengths of its samples' captions.
+
+        In every minibatch the longest goes first, and each sample to the process that has least so
+        far, of those that have fewer than their number; unless the heaviest process would have no
+        less than with the samples that stand side by side.
+
+        Args:
+            lengths: The same in every process, in any unit.
+        """
+        self._places = self._shared_out(lengths)
+
+    def places_of(self, lengths: Sequence[int]) -> list[int]:
+        """Return this process's places in a batch of these lengths; see `assign`."""
+        return self._shared_out(lengths)[self.world.rank]
 
     def of(self, samples: Sequence[Sample]) -> list[Sample]:
         """Return this process's samples of a batch."""
@@ -101,6 +117,31 @@ class Share:
         if self.world.size == 1:
             return generator
         return SharedGenerator(generator, self.places, self.num_samples)
+
+    def _shared_out(self, lengths: Sequence[int]) -> list[list[int]]:
+        found: list[list[int]] = [[] for _ in range(self.world.size)]
+        size = self.num_samples // len(self._starts)
+        for start in self._starts:
+            parts = _balanced(lengths[start : start + size], self.world.size)
+            for places, part in zip(found, parts, strict=True):
+                places += [start + place for place in part]
+        return found
+
+
+def _balanced(lengths: Sequence[int], num_processes: int) -> list[list[int]]:
+    """Share samples out, equally many to each process, and lengths about equally."""
+    room = len(lengths) // num_processes
+    side_by_side = [[*range(r * room, (r + 1) * room)] for r in range(num_processes)]
+    found: list[list[int]] = [[] for _ in range(num_processes)]
+    totals = [0] * num_processes
+    for place in sorted(range(len(lengths)), key=lambda p: -lengths[p]):
+        least = min(
+            (r for r in range(num_processes) if len(found[r]) < room), key=totals.__getitem__
+        )
+        found[least].append(place)
+        totals[least] += lengths[place]
+    heaviest = max(sum(lengths[place] for place in part) for part in side_by_side)
+    return [sorted(part) for part in found] if max(totals) < heaviest else side_by_side
 
 
 def _rows_of(places: Sequence[int], each: int) -> Tensor:

@@ -92,3 +92,40 @@ def test_shared_draws_are_those_of_one_process(shape):
         draws = share.draws(torch.Generator().manual_seed(0))
         own = draw_noise((shape[0] // 2, *shape[1:]), draws, CPU)
         assert torch.equal(own, share.rows(whole))
+
+
+def test_long_captions_are_shared_out_in_every_minibatch():
+    both = shares(2, 8, 2)
+    lengths = [9, 8, 1, 2, 3, 3, 3, 3]
+    for share in both:
+        share.assign(lengths)
+    # 9 to the first, 8 and 2 to the second, 1 to the first: 10 and 10, where 17 and 3 stood side
+    # by side. Of equal lengths the neighbours stay together.
+    assert [share.places for share in both] == [[0, 2, 4, 5], [1, 3, 6, 7]]
+    whole = torch.arange(16).reshape(16, 1)
+    parts = [share.rows(whole) for share in both]
+    assert parts[0].flatten().tolist() == [0, 1, 4, 5, 8, 9, 10, 11]
+    assert torch.equal(both[1].in_order(parts), whole)
+    draws = both[1].draws(torch.Generator().manual_seed(0))
+    noise = draw_noise((16, 3), torch.Generator().manual_seed(0), CPU)
+    assert torch.equal(draw_noise((8, 3), draws, CPU), both[1].rows(noise))
+
+
+def test_all_processes_have_equally_many_samples_and_none_has_more_to_do_than_before():
+    drawn = torch.Generator().manual_seed(0)
+    for size, batch_size in ((2, 8), (4, 12), (3, 27)):
+        lengths = torch.randint(1, 300, (batch_size,), generator=drawn).tolist()
+        every = shares(size, batch_size)
+        before = max(sum(share.of(lengths)) for share in every)
+        for share in every:
+            share.assign(lengths)
+        assert sorted(place for share in every for place in share.places) == [*range(batch_size)]
+        assert {len(share.places) for share in every} == {batch_size // size}
+        assert max(sum(share.of(lengths)) for share in every) < before
+        assert every[0].places_of([5] * batch_size) == [*range(batch_size // size)]
+
+
+def test_alone_lengths_change_nothing():
+    (share,) = shares(1, 8, 2, 2)
+    share.assign([9, 1, 1, 8, 7, 6, 5, 4])
+    assert share.places == [*range(8)]

@@ -19,19 +19,17 @@ from typing import IO
 from uae.data.sharding.plan import Job, Plan
 from uae.data.sharding.shard_file import Written
 from uae.data.streaming.index import (
-    INDEX,
-    SAMPLES,
     Entry,
     Shard,
     ShardIndex,
     dump_index,
     load_index,
 )
+from uae.data.streaming.names import INDEX, RECORDS, SAMPLES
 from uae.data.streaming.place import BucketPlace, FolderPlace, Place, open_place, read_required
 from uae.errors import DataError
 from uae.replacement import replaced_file
 
-RECORDS = ".unfinished"
 LOCK = "lock"
 
 

@@ -13,9 +13,10 @@ from uae.data.images import decode_rgb
 from uae.data.sample import Sample, make_sample, parse_json
 from uae.data.streaming.buckets import BucketGrid, Integers, Size
 from uae.data.streaming.cache import ShardCache, ShardFiles
-from uae.data.streaming.index import INDEX, SAMPLES, ShardIndex, load_index
+from uae.data.streaming.index import ShardIndex, load_index
+from uae.data.streaming.names import INDEX, SAMPLES
 from uae.data.streaming.order import NUM_WINDOW_SHARDS, SampleRef, StreamOrder
-from uae.data.streaming.place import open_place, read_required
+from uae.data.streaming.place import Place, open_place, read_required
 from uae.errors import DataError
 
 if TYPE_CHECKING:
@@ -71,6 +72,17 @@ class StreamingDataset:
         place = open_place(source, store)
         content, samples = read_required(place, INDEX), read_required(place, SAMPLES)
         index = load_index(content, samples, place.address)
+        return cls.of_index(index, place, cache, cache_gib=cache_gib)
+
+    @classmethod
+    def of_index(
+        cls, index: ShardIndex, place: Place, cache: Path | None = None, *, cache_gib: float = 64
+    ) -> StreamingDataset:
+        """Take an index that was read before; nothing is read.
+
+        Raises:
+            DataError: If a bucket is given no cache.
+        """
         max_bytes = None if cache is None else int(cache_gib * GIB)
         kept = None if cache is None or max_bytes is None else ShardCache(cache, max_bytes)
         return cls(index, ShardFiles(place, kept), max_bytes)

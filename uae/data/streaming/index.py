@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from uae.data.streaming.buckets import BucketGrid, Integers
+from uae.data.streaming.names import INDEX, SAMPLES
 from uae.errors import DataError
 
-INDEX, SAMPLES = "index.json", "samples.parquet"
 FORMAT = 1
 BLOCK = 512  # tar's: a header, and what contents are filled up to
 SHOWN_GRID = BucketGrid.of_budget(512)  # of the column `bucket`, which is for people

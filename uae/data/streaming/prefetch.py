@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
@@ -33,6 +33,7 @@ class Batch(NamedTuple):
     size: Size  # width, height in pixels
     pixels: Pixels  # (B, 3, H, W) uint8
     samples: list[Sample]  # without encoded pictures
+    numbers: list[int]  # theirs in the index
     broken: list[str]  # shard and id of those that others stand in for
 
     @property
@@ -48,6 +49,14 @@ class Batch(NamedTuple):
     def as_float(self) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return the pixels as (B, 3, H, W) float32 in [0, 1]."""
         return self.pixels.astype(np.float32) / np.float32(255)
+
+
+class _Found(NamedTuple):
+    """A sample of a batch, or what stands in for it."""
+
+    number: int
+    decoded: Decoded
+    broken: str | None  # what it stands in for
 
 
 def share_of(batch_size: int, rank: int, world_size: int) -> range:
@@ -73,7 +82,7 @@ class Prefetcher(Iterator[Batch]):
         dataset: StreamingDataset,
         order: StreamOrder,
         *,
-        places: Sequence[int],
+        places: Sequence[int] | Callable[[int], Sequence[int]],
         step: int = 0,
         num_workers: int = 4,
         num_ahead: int = 2,
@@ -84,7 +93,8 @@ class Prefetcher(Iterator[Batch]):
         Args:
             dataset: Where samples are read from.
             order: Which they are.
-            places: Of this process's samples in every batch: `share_of` gives them.
+            places: Of this process's samples in every batch: `share_of` gives them. Or what tells
+                them by the number of the update.
             step: The first update.
             num_workers: Threads that decode.
             num_ahead: Batches that are decoded before they are asked for.
@@ -99,13 +109,14 @@ class Prefetcher(Iterator[Batch]):
         _check_cache(dataset, order)
         if num_workers < 1 or num_ahead < 1:
             raise DataError(f"{num_workers=}, {num_ahead=}: give 1 or more of each")
-        self._dataset, self._order, self._places = dataset, order, list(places)
+        self._dataset, self._order = dataset, order
+        self._places = places if callable(places) else lambda _: places
         self._replaces, self._num_ahead = on_broken == "replace", num_ahead
         self._next, self._asked = step, step
         self._window: Window | None = None
         self._decoders = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
         self._fetchers = ThreadPoolExecutor(NUM_FETCHERS, thread_name_prefix="fetch")
-        self._waiting: deque[tuple[Size, list[Future[tuple[Decoded, list[str]]]]]] = deque()
+        self._waiting: deque[tuple[Size, list[Future[_Found]]]] = deque()
         self._ask()
 
     @property
@@ -123,10 +134,14 @@ class Prefetcher(Iterator[Batch]):
         size, futures = self._waiting[0]
         found = [future.result() for future in futures]
         self._waiting.popleft()
-        pixels = np.stack([decoded.pixels for decoded, _ in found])
-        samples = [decoded.sample for decoded, _ in found]
-        broken = [name for _, names in found for name in names]
-        batch = Batch(self._next, size, pixels, samples, broken)
+        batch = Batch(
+            self._next,
+            size,
+            pixels=np.stack([one.decoded.pixels for one in found]),
+            samples=[one.decoded.sample for one in found],
+            numbers=[one.number for one in found],
+            broken=[one.broken for one in found if one.broken is not None],
+        )
         self._next += 1
         self._ask()
         return batch
@@ -156,14 +171,15 @@ class Prefetcher(Iterator[Batch]):
                     # What fails here fails again, and is heard of, when a sample is read.
                     self._fetchers.submit(self._dataset.fetch, [shard])
             batch = self._order.batch(self._asked)
-            futures = [self._decoders.submit(self._decode, batch, p) for p in self._places]
+            places = self._places(self._asked)
+            futures = [self._decoders.submit(self._decode, batch, place) for place in places]
             self._waiting.append((batch[0].size, futures))
             self._asked += 1
 
-    def _decode(self, batch: list[SampleRef], place: int) -> tuple[Decoded, list[str]]:
+    def _decode(self, batch: list[SampleRef], place: int) -> _Found:
         """Decode one sample, or what stands in for it; and name the broken one."""
         if not self._replaces:
-            return self._dataset.decode(batch[place]), []
+            return _Found(batch[place].number, self._dataset.decode(batch[place]), None)
         errors: list[BrokenSample] = []
         for ref in itertools.chain(batch[place:], batch[:place]):
             try:
@@ -171,7 +187,8 @@ class Prefetcher(Iterator[Batch]):
             except BrokenSample as error:
                 errors.append(error)
                 continue
-            return decoded, [self._dataset.index.where(batch[place].number)] if errors else []
+            broken = self._dataset.index.where(batch[place].number) if errors else None
+            return _Found(ref.number, decoded, broken)
         raise errors[0]
 
 

@@ -1,5 +1,7 @@
 """The same from and to a real bucket."""
 
+import hashlib
+import json
 import os
 import time
 
@@ -7,12 +9,16 @@ import numpy as np
 import pytest
 from bucket_server import BucketServer
 from unit.data.streaming.pairs import contents, start
+from unit.data.streaming.test_validate_stream import streaming
 
 from uae.data.dataset import load_dataset
+from uae.data.revision import source_revision
 from uae.data.sharding.run import shard_data
 from uae.data.streaming.buckets import BucketGrid
 from uae.data.streaming.dataset import StreamingDataset
 from uae.data.streaming.prefetch import Prefetcher
+from uae.data.streaming.reference import read_reference
+from uae.data.validate import validate_data
 from uae.errors import DataError, StoreError
 
 GRID = BucketGrid(((64, 64),))
@@ -72,6 +78,24 @@ def test_a_killed_upload_is_gone_on_with(store, pairs, shards):
     assert again.returncode == 0, errors
     assert errors.count("kept from an earlier run") >= 2
     assert objects(store, "killed") == contents(shards)
+
+
+def test_validated_shards_are_read_from_their_bucket(store, shards, recipe, tmp_path):
+    upload(store, shards, "shards")
+    out, source = tmp_path / "out", "s3://uae/shards"
+    counts = validate_data(streaming(recipe), source, out, tmp_path / "report.html", store)
+    assert (counts["num_train"], counts["num_heldout"]) == (60, 6)
+    known = json.loads((out / "data.json").read_text())
+    index = hashlib.sha256((shards / "index.json").read_bytes()).hexdigest()
+    assert known["revision"] == index == source_revision(source, store)
+    reference = read_reference(out)
+    data = reference.open(tmp_path / "cache", 1.0, store)
+    first = int(reference.trained[0])
+    assert data.read(first).image_id == reference.index.key(first)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir() if path.is_file()] == [".tar"]
+    store.put_file("shards/pairs-000003.tar", shards / "pairs-000004.tar")
+    with pytest.raises(DataError, match=r"pairs-000003\.tar is not what its index says"):
+        validate_data(streaming(recipe), source, tmp_path / "again", tmp_path / "r.html", store)
 
 
 def test_objects_that_are_missing_or_broken_are_named(store, pairs):
