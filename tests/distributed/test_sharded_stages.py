@@ -191,10 +191,9 @@ def test_frozen_blocks_in_bfloat16_with_one_process_and_with_two(sharded, world,
         assert {tensor.dtype for tensor in after.values()} == {torch.float32}
         frozen = [n for n in before if n in trained and torch.equal(before[n], trained[n])]
         assert [name for name in frozen if not torch.equal(before[name], after[name])] == []
-    name = "grad_norm"
-    first = [curve(found)[0] for found in (exact, one, two)]
-    if case == "gfu-sequence":  # of captions that are drawn, and are others
-        assert first[2]["ratio/max_deviation"] < 1e-4
+    name, first = "grad_norm", [curve(found)[0] for found in (exact, one, two)]
+    if case == "gfu-sequence":  # its captions are drawn, and may be others
+        assert max(row["rollout/token_gap"] for row in curve(two)) < 0.05
         return
     assert first[1][name] == pytest.approx(first[0][name], rel=0.1)
     assert first[2][name] == pytest.approx(first[1][name], rel=0.02)

@@ -24,6 +24,7 @@ from uae.models.lora import LoraHost
 LORA_TARGETS = r".*\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
 POOLED = "pooled_projection"
 _TIMESTEPS = 1000  # SD3 counts time from 0 to 1000
+_TOKENS = 200_000  # that go through the transformer at once while large batches are drawn
 _VAE_PIXELS = 8 * 512**2  # that go through SD3's VAE at once, at 3 KB each
 
 
@@ -67,6 +68,7 @@ class Decoder(LoraHost):
         *,
         guidance_scale: float = 1.0,
         negative_1TD: Tensor | None = None,
+        is_bounded: bool = False,
     ) -> VelocityFn:
         """Bind a condition, and classifier-free guidance when the scale is above 1.
 
@@ -74,21 +76,31 @@ class Decoder(LoraHost):
             context_BTD: The condition.
             guidance_scale: 1 is no guidance, at half the cost.
             negative_1TD: The empty caption's condition; needed for guidance.
+            is_bounded: Let at most 128 pictures of 512 x 512 through at once, or as many tokens:
+                for drawing large batches without gradients.
 
         Raises:
             ValueError: If guidance has no negative condition.
         """
+        velocity = self._bounded_velocity if is_bounded else self.velocity
         if guidance_scale == 1:
-            return lambda latents, t: self.velocity(latents, t, context_BTD)
+            return lambda latents, t: velocity(latents, t, context_BTD)
         if negative_1TD is None:
             raise ValueError(f"{guidance_scale=} needs the empty caption's condition")
         both = torch.cat([negative_1TD.expand_as(context_BTD), context_BTD])
 
         def guided(latents: Tensor, t: float) -> Tensor:
-            negative, positive = self.velocity(torch.cat([latents, latents]), t, both).chunk(2)
+            negative, positive = velocity(torch.cat([latents, latents]), t, both).chunk(2)
             return negative + guidance_scale * (positive - negative)
 
         return guided
+
+    def _bounded_velocity(self, latents_BCHW: Tensor, t: float, context_BTD: Tensor) -> Tensor:
+        patch = self.transformer.config.patch_size
+        tokens = latents_BCHW[0, 0].numel() // patch**2 + context_BTD.shape[1]
+        size = max(_TOKENS // tokens, 1)
+        parts = zip(torch.split(latents_BCHW, size), torch.split(context_BTD, size), strict=True)
+        return torch.cat([self.velocity(latents, t, context) for latents, context in parts])
 
     def latent_shape(self, image_size: int) -> tuple[int, int, int]:
         """Return (C, H, W) of the latents of a square picture.

@@ -74,7 +74,9 @@ class Works:
         count = num_trajectories * (2 if guided else 1)
         return self._frozen(
             ("velocity", count),
-            lambda: self.model.decoder.velocity(self._noise(count), 0.5, self._context(count)),
+            lambda: self.model.decoder.velocity_fn(self._context(count), is_bounded=True)(
+                self._noise(count), 0.5
+            ),
         )
 
     def read_captions(self, num_captions: int, num_tokens: int) -> Cost:

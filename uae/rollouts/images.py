@@ -79,7 +79,7 @@ def rollout_images(
     image_size: int,
     negative_1TD: Tensor | None = None,
 ) -> ImageRollout:
-    """Draw G pictures for each caption, all in one batch.
+    """Draw G pictures for each caption, all in one batch as far as it is bounded.
 
     Args:
         decoder: Its active adapters are the policy.
@@ -91,7 +91,7 @@ def rollout_images(
     """
     group = recipe.group_size
     context = context_PTD.repeat_interleave(group, dim=0)
-    velocity_fn = _velocity_fn(decoder, context, recipe, negative_1TD)
+    velocity_fn = _velocity_fn(decoder, context, recipe, negative_1TD, is_drawing=True)
     times = sampling_times(recipe.num_steps, decoder.shift)
     starts = recipe.window_start_max + 1
     generator = source.generator if isinstance(source, SharedGenerator) else source
@@ -100,7 +100,7 @@ def rollout_images(
     shape = decoder.latent_shape(image_size)
     if recipe.shared_initial_noise:  # the group is one trajectory until the window begins
         x = draw_noise((len(context_PTD), *shape), source, decoder.device)
-        shared_fn = _velocity_fn(decoder, context_PTD, recipe, negative_1TD)
+        shared_fn = _velocity_fn(decoder, context_PTD, recipe, negative_1TD, is_drawing=True)
         x = _before_window(shared_fn, x, times[: start + 1]).repeat_interleave(group, dim=0)
     else:
         x = draw_noise((len(context), *shape), source, decoder.device)
@@ -153,10 +153,18 @@ def replay_steps(decoder: Decoder, rollout: ImageRollout, w: int) -> SdeStep:
 
 
 def _velocity_fn(
-    decoder: Decoder, context_NTD: Tensor, recipe: ImageRolloutRecipe, negative_1TD: Tensor | None
+    decoder: Decoder,
+    context_NTD: Tensor,
+    recipe: ImageRolloutRecipe,
+    negative_1TD: Tensor | None,
+    *,
+    is_drawing: bool = False,
 ) -> VelocityFn:
     return decoder.velocity_fn(
-        context_NTD, guidance_scale=recipe.guidance_scale, negative_1TD=negative_1TD
+        context_NTD,
+        guidance_scale=recipe.guidance_scale,
+        negative_1TD=negative_1TD,
+        is_bounded=is_drawing,
     )
 
 

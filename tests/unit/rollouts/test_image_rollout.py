@@ -3,6 +3,7 @@ import torch
 
 from uae.flow_matching.ode import sample_ode
 from uae.flow_matching.schedule import sampling_times
+from uae.models import decoder as decoder_module
 from uae.models.tiny import tiny_autoencoder
 from uae.recipe import ImageRolloutRecipe, LoraRecipe
 from uae.rollouts.images import replay_steps, rollout_images
@@ -138,3 +139,20 @@ def test_the_generator_decides(model, context):
     first, second, other = (roll_out(model, context, seed) for seed in (0, 0, 1))
     assert torch.equal(first.images_NCHW, second.images_NCHW)
     assert not torch.equal(first.images_NCHW, other.images_NCHW)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_large_batches_are_drawn_in_bounded_parts(model, context, monkeypatch, guidance):
+    """4 x 4 latents in patches of 1 and 32 tokens of condition: 48 tokens a picture."""
+    negative = model.condition_from_captions([""])
+    drawn = {"negative": negative, "guidance_scale": guidance}
+    whole, counted = roll_out(model, context, **drawn), []
+    monkeypatch.setattr(decoder_module, "_TOKENS", 4 * 48 + 1)
+    hook = model.decoder.transformer.register_forward_pre_hook(
+        lambda _, __, inputs: counted.append(len(inputs["hidden_states"])), with_kwargs=True
+    )
+    parts = roll_out(model, context, **drawn)
+    hook.remove()
+    assert max(counted) == 4
+    torch.testing.assert_close(parts.latents, whole.latents, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(parts.log_probs_NW, whole.log_probs_NW, atol=1e-5, rtol=1e-5)

@@ -21,6 +21,8 @@ NFT = {
     "kl_weight": None,
 }
 SAMPLED = {"group_size": 2, "max_new_tokens": 8, "temperature": 1.0}
+BFLOAT16 = {"frozen_dtype": "bfloat16", "scorer_dtype": "bfloat16", "recompute_blocks": True}
+SHARDED = {"sharding": {"frozen": "replicated", "compute": "bfloat16"}}
 CASES = {
     "pretrain_decoder": ("pretrain_decoder", {}),
     "pretrain_decoder-lora": ("pretrain_decoder", {"lora": {"rank": 2, "alpha": 4}}),
@@ -31,6 +33,9 @@ CASES = {
     "ufg": (UFG, {"early_stopping": EARLY}),
     "ufg-sampled": (UFG, {"captions": SAMPLED}),
     "ufg-nft": (UFG, {"objective": NFT}),
+    "gfu-bfloat16": (GFU, {"condition_adapter": "current", "models": BFLOAT16}),
+    "pretrain_decoder-bfloat16": ("pretrain_decoder", {"models": BFLOAT16 | SHARDED}),
+    "ufg-bfloat16": (UFG, {"models": BFLOAT16 | SHARDED}),
 }
 NOT_REPEATABLE = ("seconds", "images_per_second", "tokens_per_second")
 
@@ -49,8 +54,11 @@ def numbers(log_dir):
 def recipe_of(world, case):
     stage, section = CASES[case]
     section = dict(section)
-    objective = section.pop("objective", None)
+    objective, models = section.pop("objective", None), section.pop("models", {})
     recipe = stage_recipe(world, stage, num_updates=5, checkpoint_every=2, **section)
+    if models:
+        values = recipe.model_dump()
+        recipe = type(recipe).model_validate(values | {"models": values["models"] | models})
     if objective:
         objective = {name: value for name, value in objective.items() if value is not None}
         recipe = with_objective(recipe, objective)
