@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -21,6 +23,12 @@ from uae.launch.task import write_abandoned, write_failure
 from uae.launch.task_places import LocalPlace
 
 WORKER = "launching.counted_worker"
+PROGRAM = f"""
+import sys
+from uae.launch import agent
+agent.WORKER = "{WORKER}"
+sys.exit(agent.main())
+"""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -37,9 +45,9 @@ class Torchrun:
         self.folder, self._capfd = folder, capfd
 
     def __call__(self, *endings: int) -> Ended:
-        (self.folder / "endings.json").write_text(json.dumps(endings))
+        (self.folder / "endings-0.json").write_text(json.dumps(endings))
         code = agent.main()
-        tries = self.folder / "tries"
+        tries = self.folder / "tries-0"
         said = self._capfd.readouterr()
         number = len(tries.read_text()) if tries.exists() else 0
         return Ended(code, number, "".join(said))
@@ -101,6 +109,30 @@ def test_what_an_earlier_try_found_final_ends_the_next_one_at_once(
     assert (code, tries) == (FINAL, 0)
     told = {"final": "DataError: no split heldout", "abandoned": "nobody follows it"}[what]
     assert said.splitlines()[-1] == f"an earlier try ended with {told}"
+
+
+def test_error_that_comes_again_ends_the_other_node_too(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "endings-0.json").write_text(
+        json.dumps([FAILED, 0])
+    )  # as when it has lost its peer
+    (tmp_path / "endings-1.json").write_text(json.dumps([FINAL, 0]))
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    meeting = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port)}
+    words = ["--nproc-per-node=1", "--max-restarts=2", "-m", WORKER, str(tmp_path)]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *words],
+            env=os.environ | meeting | {"PET_NODE_RANK": str(rank), "PYTHONPATH": paths},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    said = [node.communicate(timeout=60)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [FINAL, FINAL], said
+    assert {(tmp_path / f"tries-{node}").read_text() for node in range(2)} == {"x"}
 
 
 def test_sigterm_before_the_nodes_have_met_ends_it_at_once(

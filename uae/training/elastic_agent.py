@@ -82,8 +82,16 @@ def run_agent(asked: Namespace, may_help: MayHelp) -> None:
         closes = False  # the others may meet again when this node has come back
         raise
     finally:
-        if closes:  # for all: nobody waits for this node
-            spec.rdzv_handler.shutdown()
+        if closes:
+            _close(spec)
+
+
+def _close(spec: WorkerSpec) -> None:
+    """Let nobody wait for this node."""
+    try:
+        spec.rdzv_handler.shutdown()
+    except RuntimeError as error:  # node 0, which keeps the store, has ended before
+        print(f"the end of this node cannot be told to the others: {error}", flush=True)
 
 
 def _spec(config: LaunchConfig, entrypoint: Any, arguments: list[str]) -> WorkerSpec:
