@@ -12,7 +12,7 @@ from hub_server import COMMIT, TOKEN, HubServer
 from stage_world import write_split
 from unit.weights.conftest import CHOICES, Folder, recipe_of
 
-from uae.errors import ModelError, RecipeError, StoreError
+from uae.errors import ModelError, RecipeError, RunError, StoreError
 from uae.fingerprints import folder_sha256
 from uae.launch.start import run_start
 from uae.launch.training import StagePaths, train_stage
@@ -25,6 +25,7 @@ from uae.weights.assembling import add_model, assemble
 from uae.weights.check import check_weights
 from uae.weights.fetching import fetch_for_benchmark, fetch_for_stage, fetch_licences
 from uae.weights.manifest import read_manifest
+from uae_pipelines.commands import run
 
 VAE = "published/vae/diffusion_pytorch_model.safetensors"
 
@@ -169,6 +170,16 @@ def test_a_base_elsewhere_needs_the_hash_of_its_manifest(stored, store, server):
     says = r"has no manifest\.json: write it with `uae weights man"
     with spoilt(store, "manifest.json", None), pytest.raises(RecipeError, match=says):
         start(stored.recipe, server)
+
+
+def test_a_local_run_is_told_which_store_holds_its_base(stored, server, monkeypatch, tmp_path):
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    (tmp_path / "mine.yaml").write_text(dump_recipe(stored.recipe))
+    chosen = {"data": "starter", "seed": None, "resume": None, "bucket": "uae"}
+    with pytest.raises(RunError, match=r"models\.base 's3://uae/.*no store is named"):
+        run(recipe=str(tmp_path / "mine.yaml"), run_root=tmp_path, endpoint="", **chosen)
 
 
 def test_a_name_that_is_not_elsewhere_is_told_with_the_address(stored, store):
