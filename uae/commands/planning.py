@@ -47,7 +47,9 @@ def add_commands(commands: Commands) -> None:
         help="mean length of captions, for times; default: the longest that the recipe allows",
     )
     plan.add_argument(
-        "--condition-tokens", type=_count, help="of a condition; default: the base weights'"
+        "--condition-tokens",
+        type=_count,
+        help="of a condition; default: the recipe's, or those of the base weights",
     )
     _add_execution(plan)
     plan.add_argument("--out", type=writable(".json"), help=_OUT)

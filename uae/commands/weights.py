@@ -14,7 +14,9 @@ SOURCE = "a folder, s3://bucket/prefix, or hub:org/name@revision"
 def add_commands(commands: Commands) -> None:
     """Add the commands of this group."""
     weights = commands.add_parser("weights", help="fetch, assemble and check base weights")
-    actions = weights.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = weights.add_subparsers(
+        title="actions", metavar="ACTION", required=True, help="what to do"
+    )
     _add_assemble(actions)
     add = actions.add_parser("add", help="take a scorer, detector or judge into a weights folder")
     add.add_argument("source", help=f"as transformers or open_clip saves it: {SOURCE}")

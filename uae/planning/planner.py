@@ -41,7 +41,7 @@ class Assumptions:
     gpus_per_node: int
     fraction: float = 0.4  # of the GPU's rates that is reached
     execution: Execution | None = None  # None: that of `execution_of`
-    condition_tokens: int | None = None  # None: the bundle's
+    condition_tokens: int | None = None  # None: the recipe's, or the bundle's
     caption_tokens: int | None = None  # mean length; None: every caption is the longest allowed
     num_samples: int | None = None  # of the training split; None: every update sees new ones
     price_per_gpu_hour: float | None = None
@@ -60,7 +60,11 @@ def make_plan(recipe: Recipe, assumptions: Assumptions) -> Plan:
     """
     configs = find_configs(recipe.models.base)
     execution = assumptions.execution or execution_of(recipe)
-    tokens = assumptions.condition_tokens or configs.info.condition_tokens
+    tokens = (
+        assumptions.condition_tokens
+        or recipe.models.condition_tokens
+        or configs.info.condition_tokens
+    )
     stages, refusals = [], []
     for stage in STAGES:
         section: TrainedStage = getattr(recipe, stage)

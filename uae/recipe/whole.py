@@ -22,6 +22,7 @@ class ModelsRecipe(Strict):
     manifest: Sha256 | None  # of manifest.json beside the base, which names every file's
     accepted_licences: list[str]  # restricted ones, by the names that the manifest gives them
     condition_source: Literal["reencode_text", "in_context"]
+    condition_tokens: Positive | None  # length of every condition; None: the base's
     num_threads: Positive  # of a step's process; on a CPU it is part of the numbers' rounding
     frozen_dtype: Literal["float32", "bfloat16"]  # in which weights are kept that are not trained
     scorer_dtype: Literal["float32", "bfloat16"]  # of scorers that give a loss or reward

@@ -251,7 +251,12 @@ def _as_in_recipe(model: AutoEncoder, recipe: Recipe) -> AutoEncoder:
     """Condition and draw as the recipe says, whatever the bundle was trained with before."""
     model.condition_source = recipe.models.condition_source
     model.image_size = recipe.data.image_size
-    changes = {"condition_source": model.condition_source, "image_size": model.image_size}
+    model.condition_tokens = recipe.models.condition_tokens or model.condition_tokens
+    changes = {
+        "condition_source": model.condition_source,
+        "condition_tokens": model.condition_tokens,
+        "image_size": model.image_size,
+    }
     model.info = model.info.model_copy(update=changes)
     model.decoder.latent_shape(model.image_size)  # refuses a size that the decoder cannot draw
     return model

@@ -98,6 +98,17 @@ def test_in_context_conditions_train_too(world, tmp_path, stage):
     assert info["condition_source"] == "in_context"
 
 
+def test_length_of_conditions_may_be_the_recipes(world, tmp_path):
+    values = stage_recipe(world, "pretrain_decoder").model_dump()
+    of_base = json.loads((world.bundle / "model.json").read_text())["condition_tokens"]
+    values["models"]["condition_tokens"] = of_base - 4
+    recipe = Recipe.model_validate(values)
+    with open_setting("pretrain_decoder", recipe, world.data, world.bundle) as setting:
+        assert setting.model.condition_from_captions(["a red car"]).shape[1] == of_base - 4
+    train("pretrain_decoder", recipe, world, tmp_path / "out")
+    assert json.loads((tmp_path / "out/model.json").read_text())["condition_tokens"] == of_base - 4
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_accumulation_changes_memory_and_not_the_result(world, tmp_path, stage):
     losses = []
