@@ -128,7 +128,7 @@ def drop_pages(folder: Path) -> None:
 def read(shards: Path, workers: int, options: argparse.Namespace) -> list[Measurement]:
     """Return pairs in a second, and the processor time of one."""
     data = StreamingDataset.open(str(shards))
-    order = data.order(BucketGrid.of_budget(SIDE), BATCH_SIZE, seed=0, name="bench")
+    order = data.order(BucketGrid(((SIDE, SIDE),)), BATCH_SIZE, seed=0, name="bench")
     rates, costs = [], []
     for turn in range(options.repeats):
         drop_pages(shards)
