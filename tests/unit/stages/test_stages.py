@@ -148,8 +148,11 @@ def test_loss_that_is_not_finite_names_its_samples(world, tmp_path):
     bundle = shutil.copytree(world.bundle, tmp_path / "bundle")
     file = bundle / "connector/connector.safetensors"
     save_file({n: t * torch.nan for n, t in load_file(file).items()}, file)
-    recipe = stage_recipe(world, "pretrain_decoder")
-    with pytest.raises(TrainingError, match=r"the loss is nan for samples scene-\d+, scene-\d+"):
+    values = stage_recipe(world, "pretrain_decoder").model_dump()
+    values["faults"]["max_skipped_updates"] = 1
+    recipe = Recipe.model_validate(values)
+    expected = r"update 1: the loss is not finite for samples scene-\d+, scene-\d+; 2 updates"
+    with pytest.raises(TrainingError, match=expected):
         train("pretrain_decoder", recipe, World(world.data, bundle, world.clip), tmp_path / "out")
 
 
