@@ -56,7 +56,7 @@ def _result(watched: Watched, timeline: Timeline) -> dict[str, Any]:
         "updates": watched.updates,
         "peaks": peaks if timeline.counts_memory else None,
         "main_memory_bytes": resident,
-        "largest_ratio_deviation": watched.largest_ratio_deviation,
+        "gaps": watched.gaps,
     }
 
 

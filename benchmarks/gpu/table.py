@@ -124,9 +124,7 @@ def _stage_row(stage: StageFigures) -> Row:
         "main memory": _if(stage.found and stage.found.get("main_memory_bytes"), _gib),
         "share of the nominal rates": _if(stage.fraction, _percent),
         "of the bfloat16 rate": _if(stage.share, _percent),
-        "largest deviation of a first ratio": _if(
-            stage.found and stage.found.get("largest_ratio_deviation"), _number
-        ),
+        "rollout and training differ by": _gaps(stage),
     }
     return row
 
@@ -159,6 +157,11 @@ def _phase_rows(stage: StageFigures) -> list[Row]:
 def _failures(stages: Sequence[StageFigures]) -> list[str]:
     failed = {s.name: s.found["error"] for s in stages if s.found and s.found.get("error")}
     return [f"\n`{name}` was not measured: {error}" for name, error in failed.items()]
+
+
+def _gaps(stage: StageFigures) -> str:
+    gaps = (stage.found or {}).get("gaps", {})
+    return ", ".join(f"`{name}` {_number(value)}" for name, value in gaps.items())
 
 
 def _rows(rows: Sequence[Row]) -> list[str]:

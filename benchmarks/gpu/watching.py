@@ -25,6 +25,7 @@ from uae.training.loop import Run
 from uae.training.optimizer import Optimizer
 
 START, BETWEEN = "start", "between updates"
+RATIO = "ratio/max_deviation"
 READ, TRAIN, STEP = "read pairs", "train", "optimizer step"
 _LEAVES = (
     (Encoder, "image_features", "look"),
@@ -48,7 +49,7 @@ class Watched:
     """What was seen of a stage."""
 
     updates: list[dict[str, Any]] = field(default_factory=list)  # but the first, which warms up
-    largest_ratio_deviation: float | None = None
+    gaps: dict[str, float] = field(default_factory=dict)  # of rollout and training, the largest
 
 
 @contextmanager
@@ -117,9 +118,9 @@ def _updates_timed(
         phases = timeline.end(BETWEEN)
         if run.next_step > 0:
             watched.updates.append({"seconds": sum(phases.values()), "phases": phases})
-        deviation = metrics.get("ratio/max_deviation")
-        if deviation is not None:
-            watched.largest_ratio_deviation = max(deviation, watched.largest_ratio_deviation or 0.0)
+        for name, value in metrics.items():
+            if name == RATIO or name.startswith("rollout/"):
+                watched.gaps[name] = max(value, watched.gaps.get(name, value))
         if profiler is not None and run.next_step == num_updates - 1:
             profiler.stop()
             assert trace is not None

@@ -61,7 +61,7 @@ def test_dry_run_says_what_was_measured_and_planned(dry_run):
     stage = found["stages"][UFG]
     assert len(stage["found"]["updates"]) == 1  # without the first
     assert stage["found"]["peaks"] is None
-    assert stage["found"]["largest_ratio_deviation"] < 1e-3
+    assert stage["found"]["gaps"]["ratio/max_deviation"] < 1e-3
     (update,) = stage["found"]["updates"]
     assert update["seconds"] == pytest.approx(sum(update["phases"].values()))
     assert {"draw", "decode and score", "train", "optimizer step"} <= set(update["phases"])
@@ -274,7 +274,7 @@ def measured():
         ],
         "peaks": {n: {"allocated": v * GIB, "reserved": (v + 1) * GIB} for n, v in peaks.items()},
         "main_memory_bytes": 3 * GIB,
-        "largest_ratio_deviation": 0.01,
+        "gaps": {"ratio/max_deviation": 0.01},
     }
 
 
@@ -318,6 +318,7 @@ def test_table_shows_what_is_outside(stage, measured, device):
     row = table._stage_row(found)
     assert row["measured"] == "**8 s (-20%)**"
     assert row["GiB: measured"] == "**24.00 (+20%)**"
+    assert row["rollout and training differ by"] == "`ratio/max_deviation` 0.01"
     failed = comparison.StageFigures(stage, {"updates": [], "peaks": None, "error": "E"}, device)
     assert table._stage_row(failed)["measured"] is None
     assert table._failures([failed]) == [f"\n`{UFG}` was not measured: E"]
