@@ -1,11 +1,17 @@
 """Where numbers are computed, and that they come out the same each time."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch.utils import deterministic
+
+
+# cuBLAS adds up in the same order every time only in workspaces of a fixed size, which it reads from
+# the environment when it is first used.
+_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def training_device() -> torch.device:
@@ -33,6 +39,8 @@ def exact_numerics(num_threads: int, *, is_rounded: bool = False) -> Iterator[to
     memory: Any = deterministic
     filled = memory.fill_uninitialized_memory
     device = training_device()
+    if device.type == "cuda":
+        os.environ[_WORKSPACE[0]] = _WORKSPACE[1]  # whatever it was: it would change the numbers
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
     memory.fill_uninitialized_memory = False
