@@ -44,7 +44,8 @@ def test_a_full_bucket_ends_the_run_and_the_run_goes_on_when_there_is_space(tmp_
         assert newest_checkpoint(places.area) == "update-00000004"
         server.kill()
         server.more = {"volume.max": 50}
-        server.start()
+        server.start()  # and answers for its volumes a moment later: a patient client
+        places = StoreCheckpoints(server.store(), "runs/1/checkpoints/gfu", tmp_path / "scratch")
         resumed, _, seen = train_linear(recipe, checkpoints=places, log_dir=tmp_path)
         assert len(seen) == 4
         found = {name.partition("/")[0] for name in places.area.names()}
