@@ -26,7 +26,7 @@ from uae.recipe_files import dump_recipe
 CASE = "pretrain"  # five updates, checkpoints after the second and the fourth
 NAMES = ["uae-test-node-0-0.uae-test", "uae-test-node-0-1.uae-test"]  # as JobSet names pods
 PORT = "29500"
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 WORKER = "distributed.troubled_worker"
 OUTPUTS = {"model": "two", "logs": "two-log", "curves": "curves.html"}
 SHARDING = {"replicated": None, "sharded": "sharded"}  # of the frozen model, too
