@@ -21,6 +21,7 @@ class HubServer:
         self.gated: set[str] = set()  # need the token
         self.forbidden: set[str] = set()  # refuse every token
         self.cut: set[str] = set()  # paths of files that end early
+        self.also_listed: dict[str, list[str]] = {}  # by repository: names without files
         self.fetched: list[str] = []
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.hub = self
@@ -74,6 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
                 for path in sorted(folder.rglob("*"))
                 if path.is_file()
             ]
+            siblings += [{"rfilename": name, "size": 4} for name in hub.also_listed.get(repo, [])]
             info = {"id": repo, "sha": COMMIT, "siblings": siblings, "tags": []}
             return self._send(json.dumps(info).encode(), with_body, {})
         name = "/".join(parts[4:])

@@ -204,6 +204,13 @@ class Step:
             "stored_at": self.record.artifacts[name],
         }
 
+    def fail(self, error: Exception) -> None:
+        """Record an error that nobody can raise: the main thread hangs, and the process ends."""
+        self.record.status, self.record.error = "failed", _describe(error)
+        self.record.ended_at = _now()
+        emit("failed", self.record.step, error=self.record.error)
+        self.write()
+
     def finish(self, started: float, log_tail: list[str]) -> None:
         """Fill in what every ending has in common."""
         peaks = (resource.getrusage(who).ru_maxrss for who in _SELF_AND_CHILDREN)

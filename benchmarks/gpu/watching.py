@@ -35,7 +35,7 @@ _LEAVES = (
     (Decoder, "encode_images", READ),
     (Decoder, "velocity", "draw"),
     (Decoder, "decode_latents", "decode and score"),
-    (ReconstructionScorer, "features", "decode and score"),
+    (ReconstructionScorer, "features", "features"),  # of originals; those of drawings: below
 )
 _READING = ("image_features", "read_prompts", "read_tokens", "hidden_states", "encode_images")
 
@@ -95,6 +95,7 @@ def _phases_marked(timeline: Timeline, stage: ModuleType) -> Iterator[None]:
             else:
                 around(owner, name, partial(timeline.going_on, phase))
         around(AutoEncoder, "condition", partial(timeline.enclosing, "read captions"))
+        around(ReconstructionScorer, "score", partial(timeline.enclosing, "decode and score"))
         around(Optimizer, "step", partial(timeline.enclosing, STEP, divides=True))
         around(stage, "update_parameters", partial(timeline.enclosing, TRAIN))
         yield

@@ -65,17 +65,20 @@ SHARDED_ALONE = {  # what only sharding makes special, beside the cases above
         CLEAR | {"objective": NOT_SCALED, "rollout": {"group_size": 6, "max_new_tokens": 1}},
     ),
 }
-STREAMED = ("pretrain-lora", "cold-start", "gfu-sequence", "ufg-flow-grpo", "ufg-sampled-captions")
+REPLICATED_ALONE = ("gfu-one-token",)  # whose rewards hardly differ: rounding becomes a signal
+STREAMED = ("pretrain-lora", "cold-start", "gfu-sequence", "ufg-sampled-captions")
 STREAMED_SHARDED = ("cold-start", "ufg-sampled-captions")
 BROKEN = "scene-4"  # the picture of the streamed data that does not decode
 IN_CONTEXT = ("cold-start-in-context", "gfu-in-context")
 RESUMED = ("pretrain", "gfu-token", "ufg-flow-grpo", "ufg-diffusion-nft")
 RESUMED_ELSEWHERE = ("pretrain", "ufg-diffusion-nft")  # with another number of processes
 SHARDED_RESUMED = ("pretrain", "gfu-token", "ufg-diffusion-nft")
-NOT_FINITE = ("pretrain", "gfu-sequence", "ufg-diffusion-nft")  # once, in one process
-FROZEN_WHOLE = ("pretrain-lora", "gfu-token", "ufg-flow-grpo")  # sharded, but for the frozen model
+SHARDED_RESUMED_ELSEWHERE = ("pretrain", "ufg-diffusion-nft")
+ONE_SHARDED = ("pretrain-lora", "cold-start", "gfu-one-token", "ufg-flow-grpo")  # by one process
+NOT_FINITE = ("gfu-sequence", "ufg-diffusion-nft")  # once, in one process
+FROZEN_WHOLE = ("pretrain-lora", "gfu-token")  # sharded, but for the frozen model: either one
 RECOMPUTED = ("pretrain-lora", "cold-start-in-context", "gfu-token", "ufg-flow-grpo")
-LOWERED = ("pretrain", "cold-start", "gfu-sequence", "ufg-grpo-guard")
+LOWERED = ("cold-start", "gfu-sequence", "ufg-grpo-guard")
 FULL_SCALE = {  # as the published models are trained
     "frozen_dtype": "bfloat16",
     "scorer_dtype": "bfloat16",

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -155,7 +154,3 @@ def main(folder: Path, size: int, what: str, where: int, patience: timedelta = P
         recipe = recipe or twelve_samples()
         own = folder / "elsewhere" if here and what == "no-checkpoint" else folder
         train(recipe, own, happens=HAPPENS[what] if here and what in HAPPENS else lambda _: None)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

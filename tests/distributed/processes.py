@@ -3,8 +3,6 @@
 import multiprocessing
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -61,19 +59,3 @@ def _run(
     os.environ |= {name: str(value) for name, value in variables.items()}
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     program(*arguments)
-
-
-def run_torchrun(program: str, size: int, *arguments: object) -> Ended:
-    """Run a module under torchrun itself."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, f"--nproc-per-node={size}", "-m", program, *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout)

@@ -12,10 +12,12 @@ A job is {"case", "out"} and some of:
     half          the update whose checkpoint the first process is killed in, before its manifest
     frozen        shards the trained model, and says how the other one is held
     models        other keys of the recipe's section `models`
+    begins_with   a folder of checkpoints, which are copied
     checkpoints   a folder, or {"endpoint", "prefix", "environment"} of a bucket
 """
 
 import os
+import shutil
 import signal
 import time
 from datetime import timedelta
@@ -51,6 +53,10 @@ def run_job(world: World, job: dict) -> None:
         recipe = streamed(recipe, on_broken="replace")
         world = world._replace(data=world.data.parent / "streamed" / "data")
     out, record, cut = Path(job["out"]), Run.record, job.get("cut")
+    if "begins_with" in job:
+        if current_world().is_main:
+            shutil.copytree(job["begins_with"], job["checkpoints"])
+        current_world().wait()
 
     done, backward = [0], Optimizer.backward
 
@@ -72,10 +78,10 @@ def run_job(world: World, job: dict) -> None:
             raise DataError("picture-7.png is no picture")
         record(run, *arguments, **settings)
 
-    put_json, half = FolderArea.put_json, f"update-{job.get('half', 0):08d}/{MANIFEST}"
+    put_json, half = FolderArea.put_json, f"update-{job.get('half', 0):08d}/"
 
     def put_unless_half(area: FolderArea, name: str, value: object) -> None:
-        if name == half:
+        if name.startswith(half) and name.endswith(MANIFEST):
             os.kill(os.getpid(), signal.SIGKILL)
         put_json(area, name, value)
 

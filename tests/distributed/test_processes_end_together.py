@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import time
 from datetime import timedelta
@@ -9,7 +10,7 @@ from datetime import timedelta
 import pytest
 from distributed import engine_program
 from distributed.engine_program import train, twelve_samples
-from distributed.processes import run_torchrun, run_world
+from distributed.processes import run_world
 from safetensors.torch import load_file
 from stage_world import rows
 
@@ -26,12 +27,24 @@ def newest(folder):
     return newest_checkpoint(LocalCheckpoints(folder / "checkpoints").area)
 
 
-def test_sigterm_to_one_ends_all_after_the_same_update(tmp_path):
-    ended = run_two(tmp_path, "terminated")
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return train(twelve_samples(), tmp_path_factory.mktemp("alone"))
+
+
+@pytest.fixture(scope="module")
+def terminated(tmp_path_factory):
+    """How two processes ended, one of which got SIGTERM, and what they left."""
+    folder = tmp_path_factory.mktemp("terminated")
+    return run_two(folder, "terminated"), folder
+
+
+def test_sigterm_to_one_ends_all_with_the_updates_before(terminated, alone, tmp_path):
+    ended, left = terminated
     assert [one.code for one in ended] == [-signal.SIGTERM] * 2
-    assert newest(tmp_path) == "update-00000004"  # of the update that the signal came in
-    assert [row["step"] for row in rows(tmp_path / "log")] == [0, 1, 2, 3]
-    alone = train(twelve_samples(), tmp_path / "whole")
+    assert newest(left) == "update-00000003"  # nothing had moved in the one that it came in
+    assert [row["step"] for row in rows(left / "log")] == [0, 1, 2]
+    shutil.copytree(left, tmp_path, dirs_exist_ok=True)
     resumed = train(twelve_samples(), tmp_path)
     assert all((resumed[name] - alone[name]).abs().max() < 1e-6 for name in alone)
 
@@ -39,17 +52,16 @@ def test_sigterm_to_one_ends_all_after_the_same_update(tmp_path):
 def test_ctrl_c_to_the_main_process_ends_all_with_a_checkpoint(tmp_path):
     ended = run_two(tmp_path, "interrupted", where=0)
     assert all("KeyboardInterrupt" in one.output for one in ended)
-    assert newest(tmp_path) == "update-00000004"
+    assert newest(tmp_path) == "update-00000003"
 
 
 @pytest.mark.parametrize(
-    ("what", "text"),
+    ("what", "where", "text"),
     [
-        ("fail", "picture-7.png is no picture"),
-        ("break-down", "ZeroDivisionError: by zero"),
+        ("fail", 1, "picture-7.png is no picture"),
+        ("break-down", 0, "ZeroDivisionError: by zero"),
     ],
 )
-@pytest.mark.parametrize("where", [0, 1])
 def test_a_failure_of_one_is_everyone_s_error(tmp_path, what, where, text):
     ended = run_two(tmp_path, what, where)
     assert [one.code for one in ended] == [1, 1]
@@ -64,12 +76,6 @@ def test_a_process_that_is_killed_ends_the_other(tmp_path):
     assert [one.code for one in ended] == [1, -signal.SIGKILL]
     assert "process 1 of 2 is gone or stopped; it was at " in ended[0].output
     assert "another process has ended without a word" in ended[0].output
-
-
-def test_torchrun_ends_the_rest_when_one_is_killed(tmp_path):
-    ended = run_torchrun("distributed.engine_program", 2, tmp_path, 2, "killed", 1)
-    assert ended.code == 1
-    assert "SIGKILL" in ended.output
 
 
 @pytest.mark.parametrize(
@@ -120,6 +126,14 @@ def test_a_process_that_waits_where_nothing_times_out_is_ended_by_its_watchdog(t
     assert "in spin" in (tmp_path / "1.txt").read_text()
 
 
+def test_a_process_alone_that_hangs_is_ended_by_its_watchdog(tmp_path):
+    (ended,) = run_world(engine_program.wait_elsewhere, 1, tmp_path, 1, 1)
+    assert ended.code == watchdog.EXIT_CODE, ended.output
+    expected = r"this process has been at .*threading.py line \d+ in wait.* for \d s\.$"
+    assert re.search(f"^ConnectionLost: {expected}", ended.output, re.M)
+    assert re.search(expected, (tmp_path / "0.txt").read_text())
+
+
 def test_what_is_not_finite_in_one_process_is_skipped_in_all(tmp_path):
     broken = (3, "sample-2")  # begins a pass of the second of two, and of three
     alone = train(twelve_samples(), tmp_path / "alone", broken=broken)
@@ -135,12 +149,10 @@ def test_what_is_not_finite_in_one_process_is_skipped_in_all(tmp_path):
         assert counts == [0, 0, 0, 1, 1, 1, 1, 1]
 
 
-def test_resumed_with_three_processes_instead_of_two_goes_on(tmp_path):
-    ended = run_two(tmp_path, "terminated")
-    assert [one.code for one in ended] == [-signal.SIGTERM] * 2
+def test_resumed_with_three_processes_instead_of_two_goes_on(terminated, alone, tmp_path):
+    shutil.copytree(terminated[1], tmp_path, dirs_exist_ok=True)
     ended = run_world(engine_program.fit_with_broken, 3, tmp_path, 3, None)
     assert [one.code for one in ended] == [0] * 3, "\n".join(one.output for one in ended)
-    alone = train(twelve_samples(), tmp_path / "whole")
     three = load_file(tmp_path / "weights.safetensors")
     assert all((three[name] - alone[name]).abs().max() < 1e-6 for name in alone)
     assert [row["step"] for row in rows(tmp_path / "log")] == list(range(8))

@@ -45,6 +45,11 @@ def test_the_main_process_alone_writes(runs):
     assert sorted(path.name for path in log.iterdir()) == ["metrics.jsonl", "tensorboard"]
     assert len(list((log / "tensorboard").iterdir())) == 1
     kept = runs.of("pretrain", "2-2-checkpoints")
-    assert [path.name for path in kept.iterdir()] == ["update-00000005"]
-    state = json.loads((kept / "update-00000005/state.json").read_text())
+    assert {path.name for path in kept.iterdir()} == {
+        "opened",
+        "update-00000004",
+        "update-00000005",
+    }
+    (path,) = kept.glob("update-00000005/*/state.json")
+    state = json.loads(path.read_text())
     assert not any("rank" in key or "world" in key for key in state)

@@ -29,7 +29,7 @@ PORT = "29500"
 PATIENCE_SECONDS = 300
 WORKER = "distributed.troubled_worker"
 OUTPUTS = {"model": "two", "logs": "two-log", "curves": "curves.html"}
-SHARDING = {"replicated": None, "sharded": "sharded"}  # of the frozen model, too
+FROZEN = "sharded"  # as the trained model
 
 
 class Cluster(NamedTuple):
@@ -51,12 +51,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def undisturbed(cluster: Cluster, world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models of one process, and of two on this machine that nothing happens to."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    jobs = [
-        {"case": CASE, "out": str(folder / name), "frozen": frozen}
-        for name, frozen in SHARDING.items()
-    ]
-    stage_program.run_job(world, jobs[0] | {"out": str(folder / "one")})
-    ended = run_world(stage_program.main, 2, world, 2, jobs)
+    stage_program.run_job(world, {"case": CASE, "out": str(folder / "one")})
+    job = {"case": CASE, "out": str(folder / "two"), "frozen": FROZEN}
+    ended = run_world(stage_program.main, 2, world, 2, [job])
     assert [one.code for one in ended] == [0, 0], "\n".join(one.output for one in ended)
     return folder
 
@@ -64,13 +61,13 @@ def undisturbed(cluster: Cluster, world: World, tmp_path_factory: pytest.TempPat
 class Job:
     """A task in the store, and the hosts that work on it."""
 
-    def __init__(self, cluster: Cluster, world: World, name: str, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, world: World, folder: Path) -> None:
         self.hosts, self.folder, self._server = cluster.hosts, folder, cluster.server
-        self.store, self.prefix = cluster.server.store(), f"runs/{name}"
+        self.store, self.prefix = cluster.server.store(), "runs/one"
         self.place = StoredPlace(self.store, f"{self.prefix}/jobs/stage")
-        stage, recipe = recipe_of(world, CASE, frozen=SHARDING[name])
-        inputs = {"data": world.data, "model_in": world.bundle}
-        keys = {given: f"{self.prefix}/inputs/{given}" for given in inputs}
+        stage, recipe = recipe_of(world, CASE, frozen=FROZEN)
+        self.inputs = {"data": world.data, "model_in": world.bundle}
+        keys = {given: f"{self.prefix}/inputs/{given}" for given in self.inputs}
         self.task = StageTask(
             stage=stage,
             recipe=dump_recipe(recipe),
@@ -78,13 +75,19 @@ class Job:
             world_size=2,
             identity="of the test",
             checkpoints=f"{self.prefix}/checkpoints",
-            digests={given: self.store.put_folder(inputs[given], keys[given]) for given in inputs},
+            digests=self.give_inputs(),
             outputs={output: f"{self.prefix}/outputs/{output}" for output in OUTPUTS},
             **{given: f"s3://uae/{key}" for given, key in keys.items()},
         )
         write_task(self.place, self.task)
-        for host in self.hosts:
-            host.log.unlink(missing_ok=True)
+
+    def give_inputs(self) -> dict[str, str]:
+        places = {f"{self.prefix}/inputs/{given}": folder for given, folder in self.inputs.items()}
+        digests = [self.store.put_folder(folder, key) for key, folder in places.items()]
+        return dict(zip(self.inputs, digests, strict=True))
+
+    def take_inputs(self) -> None:
+        self.store.delete(f"{self.prefix}/inputs")
 
     def start(self, node: int) -> None:
         """Start what a pod of the TrainJob runs."""
@@ -101,14 +104,16 @@ class Job:
             variables=self._server.environment() | meeting | given,
         )  # fmt: skip
 
-    def start_until_one_hangs(self, update: int, rank: int) -> None:
+    def hang(self, update: int, rank: int) -> None:
+        """Let a process hang when it has computed an update."""
         (self.folder / f"hang-{update}-{rank}").touch()
-        for node in range(2):
-            self.start(node)
+
+    def wait_until_one_hangs(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (self.folder / HANGING).exists():
             assert time.monotonic() < deadline, self.said(0) + self.said(1)
             time.sleep(0.05)
+        (self.folder / HANGING).unlink()
 
     def model(self) -> Path:
         """Wait for both hosts; return the folder of the trained model, its logs beside it."""
@@ -139,29 +144,26 @@ def require_equal(one: Path, other: Path) -> None:
     assert [name for name in wanted if not found[name].equal(wanted[name])] == []
 
 
-def test_host_that_is_lost_and_comes_back_costs_the_updates_since_the_checkpoint(
+def test_process_that_is_killed_and_host_that_is_lost_cost_the_updates_since_the_checkpoint(
     cluster, undisturbed, world, tmp_path
 ):
-    job = Job(cluster, world, "replicated", tmp_path)
-    job.start_until_one_hangs(update=4, rank=1)
+    job = Job(cluster, world, tmp_path)
+    job.hang(update=3, rank=1)
+    for node in range(2):
+        job.start(node)
+    job.wait_until_one_hangs()
+    job.take_inputs()  # a process that is started again has them
+    job.hang(update=4, rank=1)
+    worker_of(job.hosts[1]).send_signal(signal.SIGKILL)
+    job.wait_until_one_hangs()
+    assert job.updates(0) == job.updates(1) == [0, 1, 2, 3, 2, 3, 4]
+    assert "rank 1 was killed by SIGKILL; restart 1 of 3" in job.said(1)
+
+    job.give_inputs()
     job.hosts[1].lose()
     job.hosts[1].come_back()
     job.start(1)  # the pod that takes its place
     model = job.model()
-    assert job.updates(0) == [0, 1, 2, 3, 4, 4]
-    require_equal(model, undisturbed / "replicated")
-    require_same(undisturbed / "one", model)
-
-
-def test_process_that_is_killed_is_started_again_with_the_inputs_that_are_there(
-    cluster, undisturbed, world, tmp_path
-):
-    job = Job(cluster, world, "sharded", tmp_path)
-    job.start_until_one_hangs(update=3, rank=1)
-    job.store.delete(f"{job.prefix}/inputs")
-    worker_of(job.hosts[1]).send_signal(signal.SIGKILL)
-    model = job.model()
-    assert job.updates(0) == job.updates(1) == [0, 1, 2, 3, 2, 3, 4]
-    assert "rank 1 was killed by SIGKILL; restart 1 of 3" in job.said(1)
-    require_equal(model, undisturbed / "sharded")
+    assert job.updates(0) == job.updates(1) == [0, 1, 2, 3, 2, 3, 4, 4]
+    require_equal(model, undisturbed / "two")
     require_same(undisturbed / "one", model)

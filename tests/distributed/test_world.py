@@ -9,6 +9,7 @@ from distributed.processes import run_world
 from torch import distributed
 
 from uae.errors import TrainingError
+from uae.training import messages
 from uae.training.distribution import World, current_world, join_world
 
 SIZE = 3
@@ -71,6 +72,20 @@ def test_without_a_world_a_process_is_alone(monkeypatch):
         assert not distributed.is_initialized()
         message = object()  # not even made JSON
         assert world.exchange(message) == [message]
+
+
+@pytest.mark.parametrize(
+    "meet",
+    [
+        lambda world: world.exchange(None),
+        lambda world: world.gather([]),
+        lambda world: world.add_up_gradients([]),
+    ],
+)
+def test_meetings_of_one_process_show_that_it_gets_on(meet):
+    before = messages.progress()
+    meet(World())
+    assert messages.progress() > before
 
 
 @pytest.mark.parametrize(("found", "expected"), [("2", 4), ("2", 1), ("", 2), (None, 2)])

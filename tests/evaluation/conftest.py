@@ -11,7 +11,7 @@ COUNTS = {"unified_bench": 3, "geneval": 6, "dpg_bench": 2}
 def make_suite(tmp_path_factory):
     """Write the shipped suite, with its real judges, for few pictures; keywords replace keys."""
 
-    def make(slots=None, **changes):
+    def make(slots=None, without=(), **changes):
         values = yaml.safe_load(SUITE.read_text(encoding="utf-8"))
         values |= {"num_threads": 1, "bootstrap_resamples": 50, "min_self_test_accuracy": 0.5}
         benchmarks = values["benchmarks"]
@@ -20,6 +20,7 @@ def make_suite(tmp_path_factory):
         benchmarks["geneval"]["num_prompts"] = COUNTS["geneval"]
         benchmarks["geneval"]["images_per_prompt"] = 1
         benchmarks["dpg_bench"]["num_prompts"] = COUNTS["dpg_bench"]
+        benchmarks |= dict.fromkeys(without)
         path = tmp_path_factory.mktemp("suite") / "suite.yaml"
         path.write_text(yaml.safe_dump(values | changes), encoding="utf-8")
         return path

@@ -20,7 +20,7 @@ NUM_SAMPLES = {"unified_bench": 3, "geneval": 6, "dpg_bench": 2}
 
 @pytest.fixture(scope="module")
 def suite(make_suite):
-    return make_suite()
+    return make_suite(slots={"clip": "clip", "dinov2": "ssl"})  # which are loaded soon
 
 
 @pytest.fixture(scope="module")

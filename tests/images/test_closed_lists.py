@@ -39,7 +39,11 @@ def test_control_has_no_tensor_library_and_the_others_have():
 def test_evaluator_holds_the_trainer_s_list_unchanged():
     trainer, evaluator = read_list("trainer"), read_list("evaluator")
     assert trainer.items() < evaluator.items()
-    assert {"rapidocr", "onnxruntime"} <= evaluator.keys() - trainer.keys()
+    assert "resvg-py" in evaluator.keys() - trainer.keys()
+
+
+def test_trainer_reads_texts_in_pictures_as_gfu_s_guard_may_ask():
+    assert {"rapidocr", "onnxruntime"} <= read_list("trainer").keys()
 
 
 def test_every_version_is_that_of_the_constraints():

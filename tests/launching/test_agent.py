@@ -9,11 +9,14 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 import pytest
+from torch.distributed.elastic.rendezvous import RendezvousParameters
+from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from uae.errors import ClusterError, DataError, ResourcesError, StoreError
 from uae.launch import agent, meeting
@@ -166,6 +169,30 @@ def test_nodes_meet_at_node_0() -> None:
         assert (asked.rdzv_backend, asked.rdzv_endpoint) == ("c10d", "127.0.0.1:29500")
         assert asked.local_addr == "127.0.0.1"
         assert f"is_host={is_host}," in asked.rdzv_conf
+
+
+def test_rank_0_is_on_node_0_whatever_the_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = ["10.0.0.10", "10.0.0.9", "10.0.0.1"]  # as texts .1 < .10 < .9
+    monkeypatch.setattr(meeting, "interface_of", lambda _: "eth0")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    handlers = []
+    for node, address in enumerate(addresses):
+        monkeypatch.setattr(meeting, "address_towards", lambda *_, address=address: address)
+        asked = arguments(nnodes="3", node_rank=node, master_port=port)
+        for name, value in arrange_meeting(asked).items():
+            monkeypatch.setenv(name, value)
+        settings = dict(setting.split("=") for setting in asked.rdzv_conf.split(","))
+        where = (asked.rdzv_backend, asked.rdzv_endpoint, asked.rdzv_id)
+        parameters = RendezvousParameters(*where, 3, 3, asked.local_addr, **settings)
+        handlers.append(get_rendezvous_handler(parameters))
+    with ThreadPoolExecutor() as nodes:
+        met = list(nodes.map(lambda handler: handler.next_rendezvous(), handlers))
+    assert [one.rank for one in met] == [0, 1, 2]
+    assert {one.bootstrap_store_info.master_addr for one in met} == {addresses[0]}
+    for handler in reversed(handlers):
+        handler.shutdown()
 
 
 @pytest.mark.parametrize("alone", [{"standalone": True}, {"nnodes": "1"}])

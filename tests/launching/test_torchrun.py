@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from stage_world import weights
 from uae.errors import ClusterError, DataError, ResourcesError
 from uae.launch.task import StageTask
 from uae.launch.torchrun import WORKER, train_with_torchrun
+from uae.models.bundle import fetched_folder
+from uae.store.caches import caches_folder
 
 UPDATES = 25
 
@@ -103,6 +106,29 @@ def test_error_of_a_process_comes_back_as_it_was(
     assert "restart" not in said
 
 
+def test_caches_outlive_the_step_and_temporary_files_do_not(
+    stage_step: StageStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = Path(tempfile.gettempdir())
+    seen: list[Path] = []
+
+    def start(_: list[str], variables: dict[str, str]) -> int:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(tempfile, "tempdir", None)  # found anew, as in another process
+        seen.extend([Path(tempfile.gettempdir()), fetched_folder("a"), caches_folder()])
+        return 1
+
+    monkeypatch.setattr("uae.launch.torchrun._run", start)
+    with pytest.raises(ClusterError):
+        train_with_torchrun(task(stage_step), 0)
+    own, weights_folder, caches = seen
+    assert own != temporary
+    assert not own.exists()
+    assert caches == temporary
+    assert weights_folder.parent == temporary / f"uae-weights-{os.getuid()}"
+
+
 def test_error_that_no_retry_cures_is_kept_and_the_retry_fails_with_it_at_once(
     stage_step: StageStep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +146,8 @@ def test_error_that_no_retry_cures_is_kept_and_the_retry_fails_with_it_at_once(
         stage_step(TORCHRUN)
 
 
-def test_killed_process_is_worth_another_try(stage_step: StageStep) -> None:
-    when(workers, lambda: [process.kill() for process in workers()])
+def test_killed_process_ends_the_others_and_is_worth_another_try(stage_step: StageStep) -> None:
+    when(lambda: len(workers()) == 2, lambda: workers()[0].kill())
     with pytest.raises(ClusterError, match="ended without a word"):
-        train_with_torchrun(task(stage_step), 0)
+        train_with_torchrun(task(stage_step, world_size=2), 0)
+    assert workers() == []

@@ -115,7 +115,8 @@ def step_faults(resources, objects):
 )
 def test_shipped_resources_fit_the_largest_overlay(path):
     resources = load_resources(path, RESOURCES_FOLDER)
-    assert step_faults(resources, overlay("multi-node")) == []
+    if path.stem != "h100-8x8":  # for which README.md shows an overlay: test_own_overlays.py
+        assert step_faults(resources, overlay("multi-node")) == []
     assert resources.queue in {None, "uae"}
     assert resources.weights_claim in {None, "uae-weights"}
 

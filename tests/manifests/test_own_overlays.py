@@ -4,9 +4,18 @@ import re
 
 import pytest
 from manifests.rendering import MANIFESTS, OVERLAYS, composed, find, kubectl, overlay, pods
-from manifests.test_manifest_images import REGISTRY, image_faults, queue_faults
+from manifests.test_manifest_images import (
+    REGISTRY,
+    amount,
+    image_faults,
+    queue_faults,
+    quota,
+    step_faults,
+)
 
 from manifests import names, pod_security, schemas
+from uae.launch.resources import load_resources
+from uae_pipelines.cluster import RESOURCES_FOLDER
 
 README = (MANIFESTS / "README.md").read_text(encoding="utf-8")
 SHOWN = [
@@ -24,7 +33,7 @@ def shown(request, tmp_path_factory):
 
 
 def test_several_are_shown():
-    assert len(SHOWN) == 4
+    assert len(SHOWN) == 5
 
 
 def test_they_pass_every_check(shown):
@@ -42,8 +51,19 @@ def test_the_first_changes_what_it_says(tmp_path):
     assert find(objects, "NetworkPolicy", "uae-notifications")
 
 
-def test_the_second_takes_every_image_from_the_private_registry(tmp_path):
+def test_the_second_has_room_for_eight_nodes_and_an_evaluation(tmp_path):
     objects = composed(SHOWN[1], tmp_path)
+    resources = load_resources("h100-8x8", RESOURCES_FOLDER)
+    assert queue_faults(objects) == []
+    assert step_faults(resources, objects) == []
+    assert step_faults(resources, overlay("multi-node")) != []
+    hard = quota(objects)
+    beside = resources.evaluation.accelerators
+    assert amount(hard["requests.nvidia.com/gpu"]) >= 64 + beside
+
+
+def test_the_third_takes_every_image_from_the_private_registry(tmp_path):
+    objects = composed(SHOWN[2], tmp_path)
     assert find(objects, "TrainingRuntime", "uae-torch")
     assert image_faults(objects, REGISTRY) == []
     secrets = {
@@ -55,14 +75,14 @@ def test_the_second_takes_every_image_from_the_private_registry(tmp_path):
     assert secrets == {"uae-pipeline": pull, "uae-trainjob": pull, "default": None}
 
 
-def test_the_third_enforces_less_and_warns_as_before(tmp_path):
-    labels = find(composed(SHOWN[2], tmp_path), "Namespace", "uae")["metadata"]["labels"]
+def test_the_fourth_enforces_less_and_warns_as_before(tmp_path):
+    labels = find(composed(SHOWN[3], tmp_path), "Namespace", "uae")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "baseline"
     assert labels["pod-security.kubernetes.io/warn"] == "restricted"
 
 
-def test_the_fourth_allows_more_restarts(tmp_path):
-    runtime = find(composed(SHOWN[3], tmp_path), "TrainingRuntime", "uae-torch")
+def test_the_fifth_allows_more_restarts(tmp_path):
+    runtime = find(composed(SHOWN[4], tmp_path), "TrainingRuntime", "uae-torch")
     assert runtime["spec"]["template"]["spec"]["failurePolicy"]["maxRestarts"] == 10
 
 

@@ -142,6 +142,9 @@ def test_failing_step_shows_its_message_and_the_report_is_written(recipe, data, 
     assert "scene-003" in (folder / "report.html").read_text(encoding="utf-8")
     assert json.loads((folder / "metrics.json").read_text())["status"] == "failed"
     assert not processes_of(root)
+    done = uae_run("--resume", "nobody", root=root)
+    assert done.returncode == 2
+    assert folder.name in done.stderr, "the runs that can be resumed are named"
 
 
 @pytest.fixture
@@ -159,18 +162,6 @@ def running(recipe, data, tmp_path):
     process.wait()
 
 
-def test_killed_parent_leaves_no_process_and_can_be_resumed(running):
-    process, root = running
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    wait_until(lambda: not processes_of(root), seconds=30, what="the end of every process")
-    done = subprocess.run(
-        [*UAE, "run", "--resume", "nobody", "--run-root", str(root)], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert only_run(root).name in done.stderr
-
-
 @pytest.mark.parametrize("to_group", [True, False], ids=["ctrl-c", "kill-int"])
 def test_interrupt_ends_everything(running, to_group):
     process, root = running
@@ -181,28 +172,6 @@ def test_interrupt_ends_everything(running, to_group):
     console = (root / "console.txt").read_text()
     assert f" run --resume {only_run(root).name}" in console
     assert "Traceback" not in console
-
-
-def test_second_process_on_a_run_is_refused_by_name(running):
-    process, root = running
-    again = [*UAE, "run", "--resume", only_run(root).name, "--run-root", str(root)]
-    done = subprocess.run(again, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert f"held by process {process.pid}" in done.stderr
-    assert process.poll() is None
-
-
-def test_killed_step_is_tried_again(running):
-    process, root = running
-    step_of(root).kill()
-    # A step that was killed after its last word is not computed again, but taken from its record.
-    again = ('"step": "pretrain_decoder", "attempt": 2', '"restored", "step": "pretrain_decoder"')
-    wait_until(
-        lambda: any(line in log_of(root) for line in again),
-        seconds=300,
-        what="the second attempt",
-    )
-    assert process.poll() is None
 
 
 def test_end_of_the_store_ends_the_run_with_a_way_on(running):
@@ -281,6 +250,10 @@ def weights_of(root):
 def test_run_that_is_killed_in_every_stage_ends_with_the_same_model(recipe, data, finished, killed):
     killed.start("--recipe", recipe, "--data", data)
     killed.wait_for("pretrain_decoder")
+    again = uae_run("--resume", only_run(killed.root).name, root=killed.root)
+    assert again.returncode == 2, "a second process on the run is refused"
+    assert f"held by process {killed.process.pid}" in again.stderr
+    assert killed.process.poll() is None
     step_of(killed.root).kill()  # the step alone: it is tried again
     killed.resume(after="cold_start", send=os.kill)
     killed.resume(after="generation_for_understanding", send=os.killpg)

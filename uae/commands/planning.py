@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from uae.commands.options import Commands, writable
+from uae.commands.options import Commands, count, writable
 from uae.errors import TrainingError
+from uae.planning.gpus import DEFAULT_GPU, GPUS, custom_gpu
 
 if TYPE_CHECKING:
     from uae.planning.execution import Execution
     from uae.planning.gpus import Gpu
     from uae.recipe import Recipe
-
-GPU_NAMES = ("h100-80gb", "h200-141gb", "a100-80gb", "rtx-4090")  # planning.gpus says what they are
 
 _OUT = "write the plan there too, .json; default: it is only printed"
 
@@ -24,9 +23,9 @@ def add_commands(commands: Commands) -> None:
         "plan", help="say what a recipe needs on given GPUs: memory, work, time, cost"
     )
     plan.add_argument("--recipe", default="starter", help="name or file; default: %(default)s")
-    plan.add_argument("--nodes", type=_count, default=1, help="machines; default: %(default)s")
+    plan.add_argument("--nodes", type=count, default=1, help="machines; default: %(default)s")
     plan.add_argument(
-        "--gpus-per-node", type=_count, default=1, help="of each machine; default: %(default)s"
+        "--gpus-per-node", type=count, default=1, help="of each machine; default: %(default)s"
     )
     _add_gpu(plan)
     plan.add_argument(
@@ -39,16 +38,16 @@ def add_commands(commands: Commands) -> None:
         "--price-per-gpu-hour", type=_positive, help="in any currency; default: no cost is printed"
     )
     plan.add_argument(
-        "--samples", type=_count, help="of the training split; default: every update sees new ones"
+        "--samples", type=count, help="of the training split; default: every update sees new ones"
     )
     plan.add_argument(
         "--caption-tokens",
-        type=_count,
+        type=count,
         help="mean length of captions, for times; default: the longest that the recipe allows",
     )
     plan.add_argument(
         "--condition-tokens",
-        type=_count,
+        type=count,
         help="of a condition; default: the recipe's, or those of the base weights",
     )
     _add_execution(plan)
@@ -57,7 +56,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_gpu(plan: argparse.ArgumentParser) -> None:
-    plan.add_argument("--gpu", choices=GPU_NAMES, help=f"default: {GPU_NAMES[0]}")
+    plan.add_argument("--gpu", choices=list(GPUS), help=f"default: {DEFAULT_GPU}")
     plan.add_argument(
         "--gpu-memory", type=_positive, help="GiB of another GPU; default: that of --gpu"
     )
@@ -130,15 +129,13 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _gpu(options: argparse.Namespace) -> Gpu:
-    from uae.planning.gpus import GPUS, custom_gpu
-
     own = (options.gpu_memory, options.gpu_tflops, options.gpu_bandwidth)
     if not any(own):
-        return GPUS[options.gpu or GPU_NAMES[0]]
+        return GPUS[options.gpu or DEFAULT_GPU]
     if options.gpu is not None or not all(own):
         raise TrainingError(
             "another GPU needs --gpu-memory, --gpu-tflops and --gpu-bandwidth, all three, and no "
-            f"--gpu; or give --gpu with one of {', '.join(GPU_NAMES)}"
+            f"--gpu; or give --gpu with one of {', '.join(GPUS)}"
         )
     return custom_gpu(*own)
 
@@ -156,12 +153,6 @@ def _execution(options: argparse.Namespace, recipe: Recipe) -> Execution:
     if contradiction is not None:
         raise TrainingError(f"--dtype, --stored and --sharding contradict: {contradiction}")
     return execution
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count: give a whole number, 1 or more")
-    return int(text)
 
 
 def _positive(text: str) -> float:

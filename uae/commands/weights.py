@@ -116,7 +116,8 @@ def _check(options: argparse.Namespace) -> None:
     for fault in faults:
         print(fault)
     if faults:
-        raise ModelError(f"{len(faults)} faults in the weights of {recipe.name}")
+        found = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
+        raise ModelError(f"{found} in the weights of {recipe.name}")
     print(f"the weights of {recipe.name} are in order")
 
 

@@ -12,6 +12,7 @@ import socket
 import time
 import uuid
 from argparse import Namespace
+from typing import Self
 
 import psutil
 
@@ -24,6 +25,32 @@ RENDEZVOUS = "uae"  # one job has one, in a store of its own
 # Each meeting gets a store of its own in place of one that holds the keys of those before.
 OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 INTERFACE_VARIABLE = "GLOO_SOCKET_IFNAME"
+
+
+class NodeAddress(str):
+    """A node's address that sorts by the node's number.
+
+    A c10d rendezvous gives ranks in the order of the addresses, as texts: 10.0.0.10 comes before
+    10.0.0.9. With these rank 0 is on node 0 at every meeting, whose log is the step's.
+    """
+
+    number: int
+
+    def __new__(cls, address: str, number: int) -> Self:
+        """Give an address a number."""
+        made = super().__new__(cls, address)
+        made.number = number
+        return made
+
+    def __getnewargs__(self) -> tuple[str, int]:  # type: ignore[override]  # nodes exchange these
+        """Return what makes the copy in another node."""
+        return str(self), self.number
+
+    def __lt__(self, other: str) -> bool:
+        """Compare the numbers. All nodes of a job have one."""
+        if not isinstance(other, NodeAddress):
+            return NotImplemented
+        return (self.number, str(self)) < (other.number, str(other))
 
 
 def arrange_meeting(asked: Namespace) -> dict[str, str]:
@@ -54,11 +81,12 @@ def arrange_meeting(asked: Namespace) -> dict[str, str]:
             f"{nodes} nodes, but no place to meet: give --master-addr and --master-port of node 0, "
             "or PET_MASTER_ADDR and PET_MASTER_PORT, which a TrainJob's pods get"
         )
-    is_host, asked.node_rank = int(asked.node_rank or 0) == 0, 0  # c10d gives ranks itself
-    asked.local_addr = address_towards(asked.master_addr, port)
+    number = int(asked.node_rank or 0)
+    asked.node_rank = 0  # c10d takes none
+    asked.local_addr = NodeAddress(address_towards(asked.master_addr, port), number)
     asked.rdzv_endpoint, asked.rdzv_id = f"{asked.master_addr}:{port}", RENDEZVOUS
     asked.rdzv_conf = (
-        f"is_host={is_host},join_timeout={PATIENCE_SECONDS},read_timeout={PATIENCE_SECONDS}"
+        f"is_host={number == 0},join_timeout={PATIENCE_SECONDS},read_timeout={PATIENCE_SECONDS}"
     )
     return OWN_STORE | {INTERFACE_VARIABLE: interface_of(asked.local_addr)}
 

@@ -7,9 +7,11 @@ step that was killed goes on where its last checkpoint stands, wherever it train
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uae.launch.failures import WorkerFailure, reason
 from uae.launch.lineage import lineage
 from uae.launch.resources import Launch
 from uae.launch.task import StageTask
@@ -104,10 +106,21 @@ def _train_here(
     start = Path(model_in.path) if model_in else None
     outputs = {name: Path(artifact.path) for name, artifact in work.outputs.items()}
     paths = StagePaths(Path(data.path), start, **outputs)
-    checkpoints = work.prefix("checkpoints")
-    return train_stage(
-        work.record.step, recipe, paths, work.store, checkpoints, imports=work.imports
-    )
+    with work.imports():
+        from uae.training.distribution import join_world
+        from uae.weights.fetching import fetch_for_stage
+
+    def leave_word(error: Exception) -> None:
+        work.fail(reason([WorkerFailure.of(error, 0)]))
+
+    stage, settled = work.record.step, parse_recipe(recipe)
+    # Nobody watches this: a large download may take longer than the patience.
+    fetch_for_stage(settled, stage, work.store, starts_from_base=start is None)
+    patience = timedelta(seconds=settled.faults.patience_seconds)
+    with join_world(1, patience=patience, on_hang=leave_word):
+        return train_stage(
+            stage, recipe, paths, work.store, work.prefix("checkpoints"), imports=work.imports
+        )
 
 
 def _train_with_torchrun(

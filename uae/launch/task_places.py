@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uae.errors import StoreError
 from uae.fingerprints import file_sha256
 from uae.launch.task import Notes, StageTask
+from uae.replacement import replaced_file
 
 if TYPE_CHECKING:
     from uae.store.s3 import Store
@@ -67,7 +68,8 @@ class LocalPlace(TaskPlace):
     def write(self, name: str, value: Any) -> None:
         """See `Notes`."""
         text = json.dumps(value, allow_nan=False)
-        (self.folder / name).write_text(text, encoding="utf-8")
+        with replaced_file(self.folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
 
     def read(self, name: str) -> Any:
         """See `Notes`."""

@@ -21,6 +21,7 @@ from uae.launch.failures import reason
 from uae.launch.parent import announce_parent
 from uae.launch.task import StageTask, read_failures, read_result, write_task
 from uae.launch.task_places import LocalPlace
+from uae.store.caches import CACHES_VARIABLE, caches_folder
 
 WORKER = "uae.launch.worker"
 # How long processes may take to end their update and store a checkpoint. After a failure of one of
@@ -46,7 +47,9 @@ def train_with_torchrun(task: StageTask, max_restarts: int) -> Mapping[str, Any]
         place = LocalPlace(Path(folder))
         write_task(place, task)
         command = agent_command(sys.executable, task.world_size, max_restarts)
-        code = _run([*command, "--standalone", "-m", WORKER, folder], {"TMPDIR": folder})
+        # What is temporary ends with the step, also where processes are killed; caches do not.
+        places = {"TMPDIR": folder, CACHES_VARIABLE: str(caches_folder())}
+        code = _run([*command, "--standalone", "-m", WORKER, folder], places)
         result = read_result(place, task.identity) if code == 0 else None
         if result is None:
             raise reason(read_failures(place))

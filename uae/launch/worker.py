@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from uae.errors import ClusterError, UaeError
 from uae.launch.failures import WorkerFailure
@@ -155,7 +156,6 @@ def _fetch_once(place: TaskPlace, task: StageTask, node: Path) -> None:
 
 def _fetch_weights(task: StageTask) -> None:
     from uae.models.bundle import is_remote
-    from uae.recipe_files import parse_recipe
     from uae.weights.fetching import fetch_for_stage
 
     recipe = parse_recipe(task.recipe)
@@ -179,5 +179,15 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
 
 
+def _leave(code: int) -> NoReturn:
+    """End this process; after a failure on GPUs at once, without taking leave of the others."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    torch = sys.modules.get("torch")
+    if code and torch is not None and torch.distributed.is_initialized():
+        os._exit(code)  # nccl's own end would wait for processes that may hang
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from safetensors import SafetensorError
 
 from uae.errors import ModelError
 from uae.fingerprints import folder_sha256
+from uae.store.caches import caches_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,9 +77,9 @@ def is_remote(address: str) -> bool:
 def fetched_folder(manifest: str) -> Path:
     """Return where this machine keeps the weights folder with a manifest of this sha256.
 
-    It lies in the temporary folder, which on a cluster ends with the pod.
+    On a cluster it ends with the pod.
     """
-    return Path(tempfile.gettempdir()) / f"uae-weights-{os.getuid()}" / manifest
+    return caches_folder() / f"uae-weights-{os.getuid()}" / manifest
 
 
 def resolve_base(base: str, manifest: str | None = None) -> Path:

@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from uae.models.autoencoder import AutoEncoder
+from uae.seeds import make_generator
+
+_DROPPED = 0xFFFF  # the bits of float32 that bfloat16 lacks
 
 
 class Blocks(NamedTuple):
@@ -43,12 +46,33 @@ def decoder_blocks(model: AutoEncoder) -> Blocks:
     return Blocks(transformer, list(transformer.transformer_blocks))
 
 
-def lower(blocks: Sequence[nn.Module]) -> None:
-    """Round the weights of blocks to bfloat16, in place; adapters on them stay as they are."""
-    for block in blocks:
+def lower(blocks: Sequence[nn.Module], seed: int = 0) -> None:
+    """Round the weights of blocks to bfloat16, in place; adapters on them stay as they are.
+
+    Up or down is drawn, so that the mean is the weight. Rounding to the nearest would undo what
+    earlier stages have learned: published weights are numbers of 16 bits, and of a merged adapter
+    what is smaller than half a step between two of these would vanish everywhere.
+
+    Args:
+        blocks: Of one model. The same numbers are drawn for its first block, and so on.
+        seed: The recipe's.
+    """
+    for place, block in enumerate(blocks):
         for name, parameter in block.named_parameters():
             if ".lora_" not in name:
-                parameter.data = parameter.data.to(torch.bfloat16)
+                parameter.data = _rounded(parameter.data, seed, place, name)
+
+
+def _rounded(weight: Tensor, seed: int, *names: str | int) -> Tensor:
+    """Round float32 to bfloat16, up with the chance that is the distance from below."""
+    if weight.dtype != torch.float32 or weight.is_meta:
+        return weight.to(torch.bfloat16)
+    bits = weight.contiguous().view(torch.int32)
+    if not bool((bits & _DROPPED).any()):
+        return weight.to(torch.bfloat16)  # exact
+    generator = make_generator(seed, "rounding", *names)
+    drawn = torch.randint(0, _DROPPED + 1, bits.shape, generator=generator, dtype=torch.int32)
+    return ((bits + drawn) & ~_DROPPED).view(torch.float32).to(torch.bfloat16)
 
 
 def compute_lowered(blocks: Sequence[nn.Module]) -> None:

@@ -10,6 +10,7 @@ _TERA = 10**12
 # CUDA's context, its libraries' workspaces, and what the allocator cannot hand out.
 RESERVED_SHARE = 0.08
 NETWORK_BYTES_PER_SECOND = 50e9  # between machines, for each GPU: 400 Gbit/s
+STORE_BYTES_PER_SECOND = 200e6  # assumed: a checkpoint to its store, all processes together
 
 
 @dataclass(frozen=True)

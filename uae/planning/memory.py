@@ -1,4 +1,4 @@
-"""What a stage holds on each GPU from its first update to its last.
+"""What a stage holds on each GPU from its first update to its last, and in main memory around it.
 
 Of a model that is shared out, the blocks are cut over the processes; embeddings, final layers,
 connector and adapters stay whole and float32, as in `uae.training.sharding`.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from uae.models.bundle import Stage
 from uae.planning.execution import Execution
-from uae.planning.phases import Load
+from uae.planning.frozen_phases import pair_bytes
+from uae.planning.phase import FLOAT, Load
 from uae.planning.stage_models import StageModels
 from uae.recipe import TrainedStage
 
-_FLOAT = 4
 _MOMENTS = 2  # AdamW's; the step's number stays on the CPU
 GATHERED_BLOCKS = 2  # of a model that is shared out: the one that computes, and the next
 
@@ -66,7 +66,7 @@ def resident_memory(
     return {
         **{f"weights: {part}": size for part, size in sizes.items()},
         "gathered blocks": GATHERED_BLOCKS * gathered,
-        "LoRA": _FLOAT * (models.num_lora + models.num_frozen_lora),
+        "LoRA": FLOAT * (models.num_lora + models.num_frozen_lora),
         "gradients": trained,
         "optimizer": trained * _MOMENTS,
         "EMA": trained if section.optimizer.ema_decay is not None else 0,
@@ -80,7 +80,7 @@ def trained_bytes(models: StageModels, execution: Execution, world_size: int) ->
     in_blocks = models.num_trained_in_blocks
     if in_blocks and "decoder" in shared_parts(execution, models):
         numbers -= in_blocks - in_blocks // world_size
-    return _FLOAT * numbers
+    return FLOAT * numbers
 
 
 def exchanged_bytes(models: StageModels, execution: Execution, world_size: int) -> int:
@@ -90,7 +90,36 @@ def exchanged_bytes(models: StageModels, execution: Execution, world_size: int) 
     numbers = models.num_trained
     if "decoder" in shared_parts(execution, models):
         numbers -= models.num_trained_in_blocks  # their gradients come back in pieces
-    return _FLOAT * numbers
+    return FLOAT * numbers
+
+
+def checkpoint_bytes(section: TrainedStage, models: StageModels) -> int:
+    """Return the bytes of a stage's checkpoint: `uae.training.state`."""
+    tensors: int = 1 + _MOMENTS
+    tensors += section.optimizer.ema_decay is not None
+    tensors += getattr(section, "early_stopping", None) is not None  # the best so far
+    return FLOAT * (tensors * models.num_trained + models.num_old_policy)
+
+
+def loading_bytes(models: StageModels) -> int:
+    """Return the main memory that a process needs for weights before the first update.
+
+    Every process reads the whole auto-encoder in float32, and only then lowers blocks, keeps its
+    pieces and moves them to its GPU. Not counted: libraries, samples read ahead, the scorer.
+    Source: `AutoEncoder.load`, `uae.stages.setting._loaded`.
+    """
+    return models.loaded_bytes
+
+
+def finishing_bytes(models: StageModels, execution: Execution) -> int:
+    """Return the main memory that the main process needs for weights after the last update.
+
+    It holds the trained auto-encoder; where blocks are kept in bfloat16 it reads the one that the
+    stage started from in float32 beside it. Saving copies nothing.
+    Source: `Setting.assemble`, `uae.models.precision.take_originals`, `AutoEncoder.save`.
+    """
+    kept = sum(size for part, size in models.weights.items() if part != "scorer")
+    return models.loaded_bytes + (kept if execution.stored == "bfloat16" else 0)
 
 
 def _elsewhere(part: str, shared: set[str], models: StageModels, world_size: int) -> int:
@@ -108,12 +137,9 @@ def _caches(stage: Stage, load: Load, num_samples: int, world_size: int) -> int:
     section: TrainedStage = getattr(load.recipe, stage)
     kept = min(num_samples, section.num_updates * section.batch_size // world_size)
     model = load.works.model
-    channels, height, width = load.works.models.latents
-    latents = channels * height * width * _FLOAT
-    hidden = model.condition_tokens * model.encoder.width * _FLOAT
-    condition = model.condition_tokens * model.connector.sizes["out_features"] * _FLOAT
+    condition = model.condition_tokens * model.connector.sizes["out_features"] * FLOAT
     if stage == "pretrain_decoder":
-        return kept * (latents + hidden + model.condition_tokens)
+        return kept * pair_bytes(load)
     if stage == "understanding_for_generation":
         captions = load.recipe.understanding_for_generation.captions
         books = 1 if captions == "greedy" else captions.group_size

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from uae.planning.execution import Execution
+from uae.planning.gpus import STORE_BYTES_PER_SECOND
+from uae.planning.phase import TRAIN
 
 
 class _Part(BaseModel):
@@ -20,6 +22,7 @@ class Batches(_Part):
     samples_per_process: int
     samples_per_pass: int
     passes_per_process: int
+    losses_per_pass: int  # each with a backward pass of its own: steps of a window, or times
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -39,6 +42,7 @@ class PhasePlan(_Part):
     memory_bytes: dict[str, int]  # beside what the stage holds all the time
     floor_seconds: float
     is_memory_bound: bool
+    is_exchange_bound: bool
 
 
 class StagePlan(_Part):
@@ -50,9 +54,11 @@ class StagePlan(_Part):
     batches: Batches
     held_bytes: dict[str, int]  # by part, from the first update to the last
     phases: list[PhasePlan]  # of an update
-    start: list[PhasePlan]  # of a chunk of samples, before the first update
-    start_chunks: int  # of this process
+    start: list[PhasePlan]  # before the first update
     exchange_seconds: float  # adding up the gradients of an update
+    checkpoint_bytes: int  # of all processes together
+    loading_bytes: int  # of main memory, in each process, before the first update
+    finishing_bytes: int  # of main memory, in the main process, after the last update
     fraction: float  # of the GPU's rates that is expected
 
     @property
@@ -86,6 +92,26 @@ class StagePlan(_Part):
 
     @computed_field  # type: ignore[prop-decorator]
     @property
+    def longest_wait_seconds(self) -> float:
+        """How long SIGTERM may wait for the end of training, held-out measurements aside.
+
+        Until the first optimizer step of an update it is obeyed between its rollout and its
+        training, and after every backward pass; then the update is finished. A checkpoint follows,
+        written at STORE_BYTES_PER_SECOND. Source: `uae.training.update`, `uae.training.loop`.
+        """
+        names = [phase.name for phase in self.phases]
+        before, training = self.phases[: names.index(TRAIN)], self.phases[names.index(TRAIN)]
+        batches, seconds = self.batches, training.floor_seconds
+        later = (batches.optimizer_steps - 1) / batches.optimizer_steps
+        longest = max(
+            sum(phase.floor_seconds for phase in before),
+            seconds / batches.passes_per_process / batches.losses_per_pass,
+            seconds * later + self.exchange_seconds,
+        )
+        return longest / self.fraction + self.checkpoint_bytes / STORE_BYTES_PER_SECOND
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
     def rollouts_per_second(self) -> float:
         """Captions, trajectories or pairs per second, all processes together."""
         return self.batches.rollouts / self.update_seconds
@@ -94,7 +120,7 @@ class StagePlan(_Part):
     @property
     def hours(self) -> float:
         """Of the whole stage: its start, and all updates."""
-        start = self.start_chunks * sum(phase.floor_seconds for phase in self.start)
+        start = sum(phase.floor_seconds for phase in self.start)
         return (start / self.fraction + self.num_updates * self.update_seconds) / 3600
 
 
@@ -118,6 +144,11 @@ class Plan(_Part):
     def num_gpus(self) -> int:
         """Processes, one for each GPU."""
         return self.nodes * self.gpus_per_node
+
+    @property
+    def loading(self) -> list[int]:
+        """Main memory of a node by stage, while all its processes load."""
+        return [stage.loading_bytes * self.gpus_per_node for stage in self.stages]
 
     @computed_field  # type: ignore[prop-decorator]
     @property

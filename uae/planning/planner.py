@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import get_args
 
@@ -13,19 +12,23 @@ from uae.planning.configs import find_configs
 from uae.planning.execution import Execution, execution_of
 from uae.planning.gpus import NETWORK_BYTES_PER_SECOND, Gpu
 from uae.planning.memory import (
+    checkpoint_bytes,
     exchanged_bytes,
+    finishing_bytes,
     gathered_parts,
+    loading_bytes,
     resident_memory,
     shared_parts,
     trained_bytes,
 )
-from uae.planning.phases import Load, Phase, start_phases, update_phases
+from uae.planning.phase import Load, Phase
+from uae.planning.phases import update_phases
 from uae.planning.plan import Batches, PhasePlan, Plan, StagePlan
 from uae.planning.stage_models import StageModels, build_stage_models
+from uae.planning.start_phases import start_phases
 from uae.planning.trace import NOTHING
 from uae.planning.works import Works
-from uae.recipe import Recipe, TrainedStage
-from uae.stages.setting import CHUNK
+from uae.recipe import DiffusionNftRecipe, Recipe, TrainedStage, UnderstandingForGenerationRecipe
 from uae.training.distribution import World
 from uae.training.share import Share
 
@@ -133,12 +136,11 @@ class StagePlanner:
             batches=_batches(load, section),
             held_bytes=held,
             phases=[self._timed(p, num_gpus) for p in [*update_phases(self.stage, load), step]],
-            start=[
-                self._timed(p, num_gpus)
-                for p in start_phases(self.stage, load, min(CHUNK, samples))
-            ],
-            start_chunks=math.ceil(math.ceil(samples / CHUNK) / num_gpus),
+            start=[self._timed(p, num_gpus) for p in start_phases(self.stage, load, samples)],
             exchange_seconds=self._exchange_seconds(buffer, num_gpus) * section.num_minibatches,
+            checkpoint_bytes=checkpoint_bytes(section, self._models),
+            loading_bytes=loading_bytes(self._models),
+            finishing_bytes=finishing_bytes(self._models, self.execution),
             fraction=self.assumptions.fraction,
         )
 
@@ -151,6 +153,7 @@ class StagePlanner:
         computing += (cost.flops - cost.float32_flops) / gpu.bfloat16_flops
         reading = phase.bytes_read / gpu.memory_bytes_per_second
         exchanged = self._received(phase, num_gpus)
+        exchanging = exchanged / self._link()
         memory = {"activations": cost.peak_bytes, **phase.held}
         if phase.is_whole:
             parts = gathered_parts(self.execution, self._models, num_gpus)
@@ -162,8 +165,9 @@ class StagePlanner:
             bytes_read=phase.bytes_read,
             exchanged_bytes=exchanged,
             memory_bytes={part: size for part, size in memory.items() if size},
-            floor_seconds=max(computing, reading, exchanged / self._link()),
-            is_memory_bound=reading > computing,
+            floor_seconds=max(computing, reading, exchanging),
+            is_memory_bound=reading > max(computing, exchanging),
+            is_exchange_bound=exchanging > max(computing, reading),
         )
 
     def _received(self, phase: Phase, num_gpus: int) -> int:
@@ -197,4 +201,13 @@ def _batches(load: Load, section: TrainedStage) -> Batches:
         samples_per_process=load.num_pictures,
         samples_per_pass=load.part_size,
         passes_per_process=load.num_passes,
+        losses_per_pass=_losses_per_pass(section),
     )
+
+
+def _losses_per_pass(section: TrainedStage) -> int:
+    if not isinstance(section, UnderstandingForGenerationRecipe):
+        return 1
+    if isinstance(section.objective, DiffusionNftRecipe):
+        return section.objective.num_times
+    return section.rollout.window_size

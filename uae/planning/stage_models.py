@@ -42,11 +42,13 @@ class StageModels:
     model: AutoEncoder
     scorer: ReconstructionScorer | None
     weights: Mapping[str, int]  # bytes of each part without adapters, as they are kept
+    loaded_bytes: int  # of the auto-encoder without adapters, as it is read: float32
     blocks: Mapping[str, BlockSizes]  # of encoder and decoder
     in_full: frozenset[str]  # models whose own weights are trained
     trained: Mapping[str, nn.Parameter]
     num_lora: int  # trained parameters that are adapters'
     num_frozen_lora: int  # of adapters that are only used
+    num_old_policy: int  # of these, which updates change
     num_trained_in_blocks: int  # of the decoder's blocks, trained as they are
 
     @property
@@ -87,18 +89,13 @@ def build_stage_models(
     scorer = None
     if section.scorer_used is not None:
         scorer = build_scorer(configs, section.scorer_used, getattr(torch, execution.scorer))
+    loaded = sum(_weights(model).values())
     in_full, found = trained_in_full(stage, recipe), _blocks(model)
     frozen = frozen_blocks(model, stage, recipe)
     if execution.stored == "bfloat16":
         for blocks in frozen.values():
             lower(blocks)
-    weights = {
-        "encoder": size_in_bytes(model.encoder.model),
-        "connector": size_in_bytes(model.connector),
-        "decoder": size_in_bytes(model.decoder.transformer),
-        "VAE": size_in_bytes(model.decoder.vae),
-        "scorer": 0 if scorer is None else size_in_bytes(scorer),
-    }
+    weights = _weights(model) | {"scorer": 0 if scorer is None else size_in_bytes(scorer)}
     stored = {name: _sizes(blocks) for name, blocks in found.items()}
     for blocks in _lowered(execution, found, frozen).values():
         lower(blocks)
@@ -109,14 +106,33 @@ def build_stage_models(
         name: BlockSizes(sum(stored[name]), sum(_sizes(blocks)), max(_sizes(blocks)))
         for name, blocks in found.items()
     }
-    num_frozen = _add_frozen_adapters(stage, recipe, model)
+    num_frozen, num_old = _add_frozen_adapters(stage, recipe, model)
     trained, num_lora = _make_trainable(stage, recipe, model)
     for parameter in trained.values():  # added to, as after a pass
         parameter.grad = torch.zeros_like(parameter)
     num_in_blocks = sizes["decoder"].stored // _FLOAT if "decoder" in in_full else 0
     return StageModels(
-        model, scorer, weights, sizes, in_full, trained, num_lora, num_frozen, num_in_blocks
+        model,
+        scorer,
+        weights,
+        loaded,
+        sizes,
+        in_full,
+        trained,
+        num_lora,
+        num_frozen,
+        num_old,
+        num_in_blocks,
     )
+
+
+def _weights(model: AutoEncoder) -> dict[str, int]:
+    return {
+        "encoder": size_in_bytes(model.encoder.model),
+        "connector": size_in_bytes(model.connector),
+        "decoder": size_in_bytes(model.decoder.transformer),
+        "VAE": size_in_bytes(model.decoder.vae),
+    }
 
 
 def _make_trainable(
@@ -151,11 +167,11 @@ def _make_trainable(
     return trained, sum(p.numel() for p in trained.values()) - num_others
 
 
-def _add_frozen_adapters(stage: Stage, recipe: Recipe, model: AutoEncoder) -> int:
-    """Add adapters that are used and not trained; return how many numbers they have."""
+def _add_frozen_adapters(stage: Stage, recipe: Recipe, model: AutoEncoder) -> tuple[int, int]:
+    """Add adapters that are used and not trained; count their numbers, and the old policy's."""
     if stage != "understanding_for_generation":
-        return 0
-    num = 0
+        return 0, 0
+    num, num_old = 0, 0
     understanding = recipe.generation_for_understanding
     if understanding.condition_adapter == "stage_start" and understanding.num_updates > 0:
         model.encoder.add_lora(_WRITER, understanding.lora, seed=0)
@@ -168,8 +184,8 @@ def _add_frozen_adapters(stage: Stage, recipe: Recipe, model: AutoEncoder) -> in
         model.decoder.add_lora(_OLD, section.lora, seed=0, active=False)
         for parameter in model.decoder.lora_parameters(_OLD).values():
             parameter.requires_grad_(False)
-            num += parameter.numel()
-    return num
+            num_old += parameter.numel()
+    return num + num_old, num_old
 
 
 def _blocks(model: AutoEncoder) -> dict[str, list[nn.Module]]:

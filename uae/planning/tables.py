@@ -28,7 +28,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     for line in _assumed(plan):
         console.print(line, highlight=False, soft_wrap=True)
     if plan.stages:
-        for table in (_batches(plan), _memory(plan), _work(plan), _time(plan)):
+        for table in (_batches(plan), _memory(plan), _main_memory(plan), _work(plan), _time(plan)):
             console.print(table)
     for line in _closing(plan):
         console.print(line, highlight=False, soft_wrap=True)
@@ -86,6 +86,14 @@ def _memory(plan: Plan) -> Table:
     return table
 
 
+def _main_memory(plan: Plan) -> Table:
+    table = _stage_table("Main memory of a node for weights, GiB", "", plan)
+    loading = f"{plan.gpus_per_node} x, while models are loaded"
+    table.add_row(loading, *map(_gib, plan.loading))
+    table.add_row("main process, at the end", *(_gib(s.finishing_bytes) for s in plan.stages))
+    return table
+
+
 def _union(groups: object) -> list[str]:
     """Names in the order in which they come first, without those that are 0 everywhere."""
     found: dict[str, int] = {}
@@ -112,7 +120,8 @@ def _work(plan: Plan) -> Table:
 
 
 def _add_phase(table: Table, phase: PhasePlan, stage: StagePlan) -> None:
-    bound = "memory" if phase.is_memory_bound else "computing"
+    bound = "exchange" if phase.is_exchange_bound else "computing"
+    bound = "memory" if phase.is_memory_bound else bound
     total = sum(stage.held_bytes.values()) + sum(phase.memory_bytes.values())
     table.add_row(
         f"  {phase.name}",
@@ -136,6 +145,7 @@ def _time(plan: Plan) -> Table:
         "pictures per s and GPU": [
             f"{s.rollouts_per_second / plan.num_gpus:.3g}" for s in plan.stages
         ],
+        "longest wait after SIGTERM, s": [f"{s.longest_wait_seconds:.3g}" for s in plan.stages],
         "hours": [f"{s.hours:.3g}" for s in plan.stages],
     }
     for name, values in rows.items():

@@ -105,8 +105,10 @@ class Setting:
 
     def kept(self, dataset: Samples, indices: Sequence[int] | None) -> list[int]:
         """Return those of some samples of which this process keeps what is computed: its own."""
+        if indices is None:
+            return []
         others = self._only_others_see if dataset is self.train else frozenset()
-        return [index for index in indices or () if index not in others]
+        return [index for index in indices if index not in others]
 
     @cached_property
     def _only_others_see(self) -> frozenset[int]:

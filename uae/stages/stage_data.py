@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,13 +25,14 @@ from uae.data.streaming.reference import FOLDER, read_reference
 from uae.data.words import count_words
 from uae.errors import DataError
 from uae.recipe import Recipe, StreamingRecipe, TrainedStage
+from uae.store.caches import caches_folder
 from uae.training.batches import SampleOrder
 from uae.training.share import Share
 
 if TYPE_CHECKING:
     from uae.store.s3 import Store
 
-CACHE = "uae-shards"  # folder of the machine's temporary files
+CACHE = "uae-shards"  # below the folder of the machine's caches
 
 
 class StageData(ABC):
@@ -166,7 +166,7 @@ class StreamedData(StageData):
         self.train = StreamedSamples(side)
         self.revisions = {"train": reference.identity, "heldout": self.heldout.revision}
         self._share, self._streaming, self._reference = share, streaming, reference
-        cache = Path(gettempdir()) / CACHE
+        cache = caches_folder() / CACHE
         self._shards: StreamingDataset = reference.open(cache, streaming.cache_gib, store)
         self.order = StreamOrder(
             reference.index,

@@ -6,6 +6,7 @@ Names are relative, with slashes. A file or value appears whole or not at all.
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,7 +41,7 @@ class Area(Protocol):
         """Return the names of all files."""
 
     def delete(self, name: str) -> None:
-        """Delete everything below a name, its manifest first."""
+        """Delete a file or everything below a name, its manifest first."""
 
 
 class FolderArea:
@@ -81,9 +82,16 @@ class FolderArea:
         return sorted(name for name in found if not name.rpartition("/")[2].startswith("."))
 
     def delete(self, name: str) -> None:
-        """Delete a folder, its manifest first."""
-        (self._folder / name / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(self._folder / name, ignore_errors=True)
+        """Delete a file, or a folder with its manifest first; then folders that are left empty."""
+        path = self._folder / name
+        if path.is_dir():
+            (path / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        if path.parent != self._folder:
+            with suppress(OSError):  # others' files are in it
+                path.parent.rmdir()
 
 
 def _sync(path: Path) -> None:
@@ -127,5 +135,5 @@ class StoreArea:
         return [key.removeprefix(f"{self._prefix}/") for key in self._store.list(self._prefix)]
 
     def delete(self, name: str) -> None:
-        """Delete everything below a name, its manifest first."""
+        """Delete an object or everything below a name, its manifest first."""
         self._store.delete(f"{self._prefix}/{name}")

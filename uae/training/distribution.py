@@ -5,13 +5,13 @@ come to the same meetings in the same order: gradients are added up, rewards and
 together, decisions taken from the main process. A process that fails says so at its next meeting,
 where the others learn it, so that nobody waits for it.
 
-With one process nothing of torch.distributed is touched.
+With one process nothing of torch.distributed is touched, but it is watched like several.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from uae.errors import TrainingError, UaeError
 from uae.training import messages
 from uae.training.messages import ConnectionLost, Form, OtherProcessFailed
 from uae.training.numerics import training_device
-from uae.training.register import Register
+from uae.training.register import LoneRegister, Register
 from uae.training.watchdog import Watchdog
 
 # Longer than any one process computes or uploads alone while the others wait; shorter than a
@@ -57,6 +57,7 @@ class World:
             OtherProcessFailed: If one of them has.
         """
         if self.size == 1:
+            messages.note_progress()
             return [message]
         found = messages.exchange(json.dumps(message).encode(), self.size)
         for rank, (failed, payload) in enumerate(found):
@@ -102,6 +103,7 @@ class World:
         They may be of different number, shape and type in every process.
         """
         if self.size == 1:
+            messages.note_progress()
             return [tensors]
         everyone = self.exchange([Form.of(tensor) for tensor in tensors])
         forms = [[Form(*form) for form in of_one] for of_one in everyone]
@@ -128,6 +130,7 @@ class World:
         their sums already, from the backward pass.
         """
         if self.size == 1:
+            messages.note_progress()
             return
         parameters = [p for p in parameters if not isinstance(p, DTensor)]
         present = self.exchange("".join("01"[p.grad is not None] for p in parameters))
@@ -170,26 +173,30 @@ def join_world(
 
     Args:
         expected_size: How many processes there must be. 1 needs no torchrun.
-        patience: How long a process is waited for.
+        patience: How long a process is waited for, and may stand still.
         on_hang: Told, in another thread, before this process ends because its main thread hangs
             and cannot raise anything; see `uae.training.watchdog`.
 
     Raises:
         TrainingError: If torchrun has started another number of processes, they cannot meet, or
             another process has failed, is gone or does not come. It is named where that is known.
+            On GPUs the processes stay connected then: `uae.launch.worker` ends without waiting.
     """
     global _joined, _transfers
     world = _started_by_torchrun(expected_size, patience)
     if world.size == 1:
-        yield world
+        with closing(LoneRegister()) as alone, closing(Watchdog(alone, patience, on_hang)):
+            yield world
         return
     _meet_the_others(world)
     _joined, _transfers = world, False
     register = Register(world.rank, world.size)
     watchdog = Watchdog(register, patience, on_hang)
+    is_together = False
     try:
         yield world
         world.part()  # the main process may still write; and a failure is everyone's
+        is_together = True
     except ConnectionLost as error:
         watchdog.close()
         raise _explained(error, register) from error
@@ -205,7 +212,9 @@ def join_world(
         watchdog.close()
         register.close()
         _joined = _ALONE
-        distributed.destroy_process_group()
+        if is_together or not torch.cuda.is_available():
+            # nccl would wait for the others first, who may hang, or wait for this process.
+            distributed.destroy_process_group()
 
 
 def _explained(error: ConnectionLost, register: Register) -> ConnectionLost:

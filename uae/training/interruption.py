@@ -1,7 +1,7 @@
-"""SIGTERM and Ctrl-C during training: end the update, checkpoint, then give way.
+"""SIGTERM and Ctrl-C during training: come to a place with a checkpoint, then give way.
 
-In the middle of an update the weights belong to no step, so the first signal is only noted. A
-second one does at once what it would do without us.
+Between the optimizer steps of an update the weights belong to no update, so the first signal is
+only noted, and heeded where they do. A second one does at once what it would do without us.
 """
 
 import signal

@@ -84,11 +84,14 @@ class Run:
         self._measure = measure
         self._log_dir = log_dir if self.share.world.is_main else None
         self._keeper = CheckpointKeeper(checkpoints, self.share.world) if checkpoints else None
+        self._interruption = Interruption()
         self._started_seconds = 0.0
         self._start_metrics: dict[str, float] = {}
+        self._saved_step = 0  # an update that has not begun needs no checkpoint at the start
         newest = self._keeper.latest(self.state.as_shared_out) if self._keeper else None
         if newest is not None:
             self.state.restore(newest)
+            self._saved_step = self.next_step
         self.state.require_same(self.share.world)
 
     @property
@@ -121,7 +124,7 @@ class Run:
             else Trackers([])
         )
         self._trackers = self._stack.enter_context(trackers)
-        self._interruption = self._stack.enter_context(Interruption())
+        self._stack.enter_context(self._interruption)
         if self._log_dir is not None:
             self.skipped.write(self._log_dir)
         return self
@@ -164,6 +167,27 @@ class Run:
                 self._keeper.note(SKIPPED_FILE, self.skipped.values())
         self.skipped.require_few()
 
+    def heed_interruption(self) -> None:
+        """Give way to a signal within an update, as long as nothing has moved.
+
+        All processes call it equally often. What was computed of the update is lost: the checkpoint
+        is that of the updates before it.
+
+        Raises:
+            KeyboardInterrupt: If Ctrl-C came in any process.
+            TrainingError: If the checkpoint cannot be written.
+            StoreError: If the store refuses it.
+        """
+        number = self._asked_to_end()
+        if not number:
+            return
+        self.optimizer.clear()
+        if self._saved_step != self.next_step:
+            self._save(and_wait=True)
+        elif self._keeper is not None:
+            self._keeper.settle()
+        self._give_way(number)
+
     def record(
         self, metrics: Mapping[str, float], *, num_images: int = 0, num_tokens: int = 0
     ) -> None:
@@ -187,14 +211,12 @@ class Run:
         state.rows.append(row)
         self._trackers.write(row)
         # Read once: what gives way has a checkpoint.
-        signal_number = max(world.exchange(self._interruption.noted or 0))
+        signal_number = self._asked_to_end()
         ends = bool(is_last or self.stopped_early or signal_number)
         if ends or state.next_step % self.section.checkpoint_every == 0:
             self._save(and_wait=ends)
         if signal_number:
-            world.part()
-            self._stack.close()
-            self._interruption.give_way(signal_number)
+            self._give_way(signal_number)
 
     def finish(self) -> dict[str, float]:
         """Put the best or averaged weights into the model and return the last row's metrics.
@@ -223,6 +245,15 @@ class Run:
         """Whether the reward on samples set aside has stopped rising."""
         found = self.state.early_stopping
         return found is not None and found.should_stop
+
+    def _asked_to_end(self) -> int:
+        """Return the number of a signal that has reached any process, 0 if none has."""
+        return int(max(self.share.world.exchange(self._interruption.noted or 0)))
+
+    def _give_way(self, signal_number: int) -> None:
+        self.share.world.part()
+        self._stack.close()
+        self._interruption.give_way(signal_number)
 
     def _row(self, metrics: Mapping[str, float], num_images: int, num_tokens: int) -> Row:
         seconds = time.perf_counter() - self._started_seconds
@@ -255,5 +286,6 @@ class Run:
         if self._keeper is None:
             return
         self._keeper.save(self.state.snapshot(), self.next_step)
+        self._saved_step = self.next_step
         if and_wait:
             self._keeper.settle()

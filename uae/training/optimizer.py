@@ -68,6 +68,13 @@ class Optimizer:
         self.clear()
         return {"grad_norm": norm, "learning_rate": rate}
 
+    def is_finite(self) -> tuple[bool, bool]:
+        """Say whether the accumulated gradient is: of parameters held whole, and of pieces."""
+        gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
+        pieces = [g.to_local() for g in gradients if isinstance(g, DTensor)]
+        whole = [g for g in gradients if not isinstance(g, DTensor)]
+        return _are_finite(whole), _are_finite(pieces)
+
     def clear(self) -> None:
         """Forget the accumulated gradient."""
         self._adamw.zero_grad(set_to_none=True)
@@ -87,6 +94,10 @@ class Optimizer:
             parameter = self._parameters[name]
             place = value.device if what == "step" else parameter.device
             self._adamw.state[parameter][what] = value.to(place).clone()
+
+
+def _are_finite(tensors: Sequence[Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 @torch.no_grad()

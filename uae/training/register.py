@@ -28,7 +28,66 @@ _OWN = f"{Path(__file__).parents[1]}/"
 _WAITING = "/torch/distributed/"  # a main thread in here waits for the others
 
 
-class Register:
+class LoneRegister:
+    """Where the main thread of a process is, as a thread beside it sees: nobody else asks."""
+
+    def __init__(self) -> None:
+        """Begin to look; the calling thread is the main one."""
+        self._main = threading.get_ident()
+        self._closed = threading.Event()
+        self._seen: tuple[int, ...] = ()
+        self._moved_at = time.monotonic()
+        self._thread = threading.Thread(target=self._go_on, daemon=True)
+        self._say()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Say nothing any more."""
+        self._closed.set()
+        self._thread.join(_ANSWER_SECONDS)
+
+    @property
+    def still_seconds(self) -> float:
+        """For how long the main thread has stood at one instruction, with no meeting since."""
+        return time.monotonic() - self._moved_at
+
+    @property
+    def lost_seconds(self) -> float:
+        """For how long the process through which all have met has been gone."""
+        return 0.0
+
+    def where(self) -> str:
+        """Name the line of the main thread."""
+        return _where(sys._current_frames()[self._main])
+
+    def missing(self) -> str:
+        """Say which other processes have failed, hang or are gone; empty if that is not known."""
+        return ""
+
+    def give_up(self, text: str) -> None:
+        """Tell the others, those that hang above all, that this process waits no more."""
+
+    def given_up(self) -> str | None:
+        """Return the words of a process that has given up, None if none has."""
+        return None
+
+    def _go_on(self) -> None:
+        while not self._closed.wait(BEAT_SECONDS):
+            self._say()
+
+    def _say(self) -> None:
+        self._look()
+
+    def _look(self) -> FrameType:
+        """Return where the main thread is, and note whether it has moved."""
+        frame = sys._current_frames()[self._main]
+        seen = (id(frame), frame.f_lasti, messages.progress())
+        if seen != self._seen:
+            self._seen, self._moved_at = seen, time.monotonic()
+        return frame
+
+
+class Register(LoneRegister):
     """The register of a world, as one of its processes sees it."""
 
     def __init__(self, rank: int, size: int) -> None:
@@ -39,32 +98,21 @@ class Register:
         )
         self._store.set_timeout(timedelta(seconds=_ANSWER_SECONDS))
         self._rank, self._size = rank, size
-        self._main = threading.get_ident()
-        self._closed = threading.Event()
         self._beats = 0
-        self._seen: tuple[int, ...] = ()
-        self._moved_at = time.monotonic()
         self._lost_at: float | None = None
-        self._thread = threading.Thread(target=self._go_on, daemon=True)
-        self._say()
-        self._thread.start()
-
-    def close(self) -> None:
-        """Say nothing any more."""
-        self._closed.set()
-        self._thread.join(_ANSWER_SECONDS)
+        super().__init__()
 
     def failed(self, text: str) -> None:
         """Leave word of this process's error."""
         self._store.set(f"failed/{self._rank}", text)
 
     def give_up(self, text: str) -> None:
-        """Tell the others, those that hang above all, that this process waits no more."""
+        """See `LoneRegister`."""
         with suppress(RuntimeError):
             self._store.set(_GIVEN_UP, f"process {self._rank} of {self._size} says: {text}")
 
     def given_up(self) -> str | None:
-        """Return the words of a process that has given up, None if none has."""
+        """See `LoneRegister`."""
         if self._lost_at is not None:
             return None
         try:
@@ -76,21 +124,12 @@ class Register:
         return words
 
     @property
-    def still_seconds(self) -> float:
-        """For how long the main thread has stood at one instruction, with no meeting since."""
-        return time.monotonic() - self._moved_at
-
-    @property
     def lost_seconds(self) -> float:
         """For how long the store of the register has been gone, with the process that keeps it."""
         return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
 
-    def where(self) -> str:
-        """Name the line of the main thread."""
-        return _where(sys._current_frames()[self._main])
-
     def missing(self) -> str:
-        """Say which processes have failed, hang or are gone; empty if that is not known."""
+        """See `LoneRegister`."""
         answer: list[str] = []
         asking = threading.Thread(target=lambda: answer.append(self._missing()), daemon=True)
         asking.start()
@@ -135,10 +174,7 @@ class Register:
 
     def _say(self) -> None:
         self._beats += 1
-        frame = sys._current_frames()[self._main]
-        seen = (id(frame), frame.f_lasti, messages.progress())
-        if seen != self._seen:
-            self._seen, self._moved_at = seen, time.monotonic()
+        frame = self._look()
         if self._lost_at is not None:
             return
         said = {

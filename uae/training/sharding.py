@@ -127,7 +127,7 @@ def meeting_place(world: World) -> Iterator[None]:
 def keep_frozen_lowered(model: AutoEncoder, stage: str, recipe: Recipe) -> None:
     """Keep the blocks that the stage does not train in bfloat16, and compute with them so."""
     for blocks in _lowered(model, stage, recipe).values():
-        lower(blocks)
+        lower(blocks, recipe.seed)
         compute_lowered(blocks)
 
 
@@ -157,13 +157,13 @@ def shard(
         is_shared = name in TRAINED[stage] or sharding.frozen == "sharded"
         if name in lowered and (not is_shared or world.size == 1):
             continue
-        lower(lowered.pop(name, ()))
+        lower(lowered.pop(name, ()), recipe.seed)
         _shard(found, grid["all" if is_shared else "alone"], sharding)
         sharded.append(found)
         if name == "encoder":
             found.root.register_forward_hook(_watch_cache, with_kwargs=True)
     for blocks in lowered.values():
-        lower(blocks)
+        lower(blocks, recipe.seed)
         compute_lowered(blocks)
     move(model, device)
     return Shards(world, sharded)

@@ -131,12 +131,17 @@ def _sums_of_bits(tensors: Iterable[Tensor]) -> int:
     return sum(int(each.sum(dtype=torch.int64)) for each in bits)
 
 
+# What changes no number: weights are known by their content, and a cache only by its speed.
+_PLACES = {"base", "manifest", "accepted_licences"}
+_PACE = {"cache_gib", "num_workers", "num_ahead"}
+
+
 def _fingerprint(stage: str, recipe: Recipe, inputs: Mapping[str, str]) -> str:
     decisive = {
         "stage": stage,
         "seed": recipe.seed,
-        "models": recipe.models.model_dump(mode="json"),
-        "data": recipe.data.model_dump(mode="json"),
+        "models": recipe.models.model_dump(mode="json", exclude=_PLACES),
+        "data": recipe.data.model_dump(mode="json", exclude={"streaming": _PACE}),
         "section": getattr(recipe, stage).model_dump(mode="json"),
         "inputs": dict(inputs),
     }

@@ -6,6 +6,7 @@ gradients are added up before the optimizer moves, so every process moves alike.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from uae.errors import TrainingError
 from uae.objectives.loss import Loss, require_first_ratio
@@ -54,6 +55,7 @@ def update_parameters(
         TrainingError: If a ratio or KL is not what it must be, or too many updates were skipped.
     """
     share, own_ids = run.share, run.share.of(sample_ids)
+    run.heed_interruption()  # a rollout may have taken minutes
     minibatch_size = len(sample_ids) // len(share.minibatches)
     of_losses: list[Weighted] = []
     of_steps: list[Mapping[str, float]] = []
@@ -69,8 +71,11 @@ def update_parameters(
                     _check_first(loss, step, ratio_tolerance)
                 total += value
                 of_losses.append((loss.metrics, loss.weight))
+                if number == 0:
+                    run.heed_interruption()
         ids = sample_ids[number * minibatch_size : (number + 1) * minibatch_size]
-        taken = _step(run, step, ids, not_finite)
+        behind = partial(_behind, run, part_losses, parts, own_ids)
+        taken = _step(run, step, ids, not_finite, behind)
         if taken is None:
             break
         of_steps.append(taken)
@@ -82,7 +87,11 @@ def update_parameters(
 
 
 def _step(
-    run: Run, step: int, sample_ids: Sequence[str], not_finite: Sequence[str]
+    run: Run,
+    step: int,
+    sample_ids: Sequence[str],
+    not_finite: Sequence[str],
+    behind_gradient: Callable[[], list[str]],
 ) -> Mapping[str, float] | None:
     """Take a minibatch's optimizer step, or none in any process if a number is not finite.
 
@@ -91,6 +100,7 @@ def _step(
         step: Number of the update.
         sample_ids: Of the minibatch.
         not_finite: Those of this process with such a loss.
+        behind_gradient: Finds those of this process with such a gradient.
     """
     world = run.share.world
     found = {name for names in world.exchange(list(not_finite)) for name in names}
@@ -101,8 +111,29 @@ def _step(
     world.add_up_gradients(list(run.trained.values()))
     metrics = run.optimizer.step(step)  # the norm is the same to the bit in all processes
     if metrics is None:
-        run.skip("gradient", sample_ids)
+        found = {name for names in world.exchange(behind_gradient()) for name in names}
+        # None where only the sum is too large: then all of them are behind it.
+        run.skip("gradient", [name for name in sample_ids if name in found] or sample_ids)
     return metrics
+
+
+def _behind(
+    run: Run, part_losses: PartLosses, parts: Sequence[Part], own_ids: Sequence[str]
+) -> list[str]:
+    """Return this process's samples behind a gradient that is not finite: makes each pass again.
+
+    Of weights that are shared out, a piece's gradient is the sum over the processes. Then all
+    processes' samples of that pass are named.
+    """
+    found: list[str] = []
+    for part in parts:
+        for loss in part_losses(part):
+            run.optimizer.backward(loss.loss)
+        whole, pieces = run.optimizer.is_finite()
+        run.optimizer.clear()
+        if not (whole and all(run.share.world.exchange(pieces))):
+            found += own_ids[part.rows]
+    return found
 
 
 def _check_first(loss: Loss, step: int, ratio_tolerance: float | None) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from uae.training.messages import ConnectionLost
-from uae.training.register import BEAT_SECONDS, Register
+from uae.training.register import BEAT_SECONDS, LoneRegister
 
 EXIT_CODE = 75  # "try again": sysexits.h's EX_TEMPFAIL
 # Beyond the patience: meetings that time out by themselves end a process in better order.
@@ -28,10 +28,13 @@ _TELL_SECONDS = 10.0  # for `on_hang`, which may wait for a store
 
 
 class Watchdog:
-    """Watches the main thread of one process of a world."""
+    """Watches the main thread of one process of a world, which may be the only one."""
 
     def __init__(
-        self, register: Register, patience: timedelta, on_hang: Callable[[ConnectionLost], None]
+        self,
+        register: LoneRegister,
+        patience: timedelta,
+        on_hang: Callable[[ConnectionLost], None],
     ) -> None:
         """Begin to watch.
 

@@ -55,6 +55,18 @@ def _class_name(name: str) -> str:
     return name
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a model's configuration.
+
+    Raises:
+        ModelError: If it is missing, or no JSON object.
+    """
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} is no configuration, but a JSON {type(config).__name__}")
+    return config
+
+
 def check_class(part: str, config: Mapping[str, Any], where: Path) -> None:
     """Refuse a configuration of another class than a bundle's part has.
 
@@ -74,7 +86,7 @@ def check_architecture(bundle: Path, tensors: Mapping[str, Tensors]) -> list[str
     for part in PARTS:
         path = bundle / part / "config.json"
         try:
-            configs[part] = read_json(path)
+            configs[part] = read_config(path)
             if part in CLASSES:
                 check_class(part, configs[part], path)
         except ModelError as error:
@@ -92,7 +104,7 @@ def check_architecture(bundle: Path, tensors: Mapping[str, Tensors]) -> list[str
 
 
 def _check_scheduler(path: Path) -> Iterator[str]:
-    scheduler = read_json(path)
+    scheduler = read_config(path)
     if scheduler.get("use_dynamic_shifting") or "shift" not in scheduler:
         yield f"{path} must have a constant shift"
 

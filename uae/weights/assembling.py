@@ -6,24 +6,24 @@ Weight files are linked or copied, not loaded. Only SD3's two CLIP encoders comp
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 
 from uae.errors import ModelError
-from uae.models.bundle import BundleInfo, loading, read_json, write_json
+from uae.models.bundle import BundleInfo, loading, write_json
 from uae.models.connector import Connector
 from uae.models.image_processor import FILE_NAME as PROCESSOR_FILE
 from uae.models.image_processor import ImageProcessor
 from uae.replacement import replaced_atomically
 from uae.rewards.scorer_files import CONFIG_FILE, WEIGHTS_FILE
 from uae.seeds import derive_seed
-from uae.weights.architecture import POOLED, POOLED_FILE, check_class
+from uae.weights.architecture import POOLED, POOLED_FILE, check_class, read_config
 from uae.weights.headers import read_folder
 from uae.weights.licences import recognised
 from uae.weights.places import Place, is_licence, open_place, wanted
@@ -109,6 +109,18 @@ def add_model(
     if out.exists():
         raise ModelError(f"{out} exists: name a new folder, or remove it")
     place = open_place(source, store)
+    names = _model_files(place)
+    with replaced_atomically(out) as folder:
+        _take(place, folder, names)
+        config = folder / (CONFIG_FILE if CONFIG_FILE in names else "config.json")
+        found = _licence_of(licence, read_config(config), place, "--licence")
+        read_tensors(folder)
+    root = weights_folder_of(out)
+    return record(root, {out.absolute(): {"": Origin(place.address, place.revision, found)}})
+
+
+def _model_files(place: Place) -> list[str]:
+    """Return the names of a model's files, in one of the two formats."""
     names = [name for name in place.sizes() if wanted(name) and "/" not in name]
     if CONFIG_FILE in names:  # such repositories hold transformers' format of the model as well
         names = [
@@ -122,13 +134,7 @@ def add_model(
         )
     if not any(name.endswith(".safetensors") for name in names):
         raise ModelError(f"{place.address} has no .safetensors: pickled weights are never taken")
-    with replaced_atomically(out) as folder:
-        _take(place, folder, names)
-        config = folder / (CONFIG_FILE if CONFIG_FILE in names else "config.json")
-        found = _licence_of(licence, read_json(config), place, "--licence")
-        read_tensors(folder)
-    root = weights_folder_of(out)
-    return record(root, {out.absolute(): {"": Origin(place.address, place.revision, found)}})
+    return names
 
 
 def _take_encoder(place: Place, folder: Path, choices: Choices) -> dict[str, Origin]:
@@ -136,12 +142,12 @@ def _take_encoder(place: Place, folder: Path, choices: Choices) -> dict[str, Ori
     names = [name for name in place.sizes() if "/" not in name and wanted(name)]
     _require(place, names, _ENCODER_FILES)
     _take(place, out, [name for name in names if not is_licence(name)])
-    has_template = "chat_template" in read_json(out / "tokenizer_config.json")
+    has_template = "chat_template" in read_config(out / "tokenizer_config.json")
     if not has_template and not (out / _CHAT_TEMPLATE).is_file():
         raise ModelError(
             f"{place.address} has no chat template, in tokenizer_config.json or {_CHAT_TEMPLATE}"
         )
-    config = read_json(out / "config.json")
+    config = read_config(out / "config.json")
     check_class("encoder", config, out / "config.json")
     licence = _licence_of(choices.encoder_licence, config, place, "--encoder-licence")
     read_folder(out)  # cut off or missing: before anything else is said of it
@@ -159,9 +165,9 @@ def _take_decoder(place: Place, folder: Path, choices: Choices) -> dict[str, Ori
     _require(place, names, (*_DECODER_FILES, *(f"{pair[1]}/config.json" for pair in ENCODERS)))
     _take(place, folder, [n for n in names if n.partition("/")[0] in _DECODER_PARTS])
     for part in ("transformer", "vae"):
-        config = folder / part / "config.json"
-        check_class(part, read_json(config), config)
-    config = read_json(folder / "transformer" / "config.json")
+        path = folder / part / "config.json"
+        check_class(part, read_config(path), path)
+    config = read_config(folder / "transformer" / "config.json")
     licence = _licence_of(choices.decoder_licence, config, place, "--decoder-licence")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         _take(place, Path(temporary), [n for n in names if n.partition("/")[0] in clip])
@@ -172,8 +178,8 @@ def _take_decoder(place: Place, folder: Path, choices: Choices) -> dict[str, Ori
 
 
 def _make_rest(folder: Path, choices: Choices) -> dict[str, Origin]:
-    encoder = read_json(folder / "encoder" / "config.json")
-    transformer = read_json(folder / "transformer" / "config.json")
+    encoder = read_config(folder / "encoder" / "config.json")
+    transformer = read_config(folder / "transformer" / "config.json")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(choices.seed, "connector"))
         connector = Connector(
@@ -224,8 +230,8 @@ def _require(place: Place, names: Iterable[str], needed: Iterable[str]) -> None:
         raise ModelError(f"{place.address} lacks {', '.join(missing)}: is it the right model?")
 
 
-def _licence_of(given: str | None, config: object, place: Place, option: str) -> str:
-    found = recognised(config) if isinstance(config, dict) else None
+def _licence_of(given: str | None, config: Mapping[str, Any], place: Place, option: str) -> str:
+    found = recognised(config)
     if found and given not in (None, found):
         raise ModelError(f"{place.address} is under {found}, not {given}: leave {option} out")
     if licence := given or found:

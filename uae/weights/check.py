@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from uae.errors import ModelError
 from uae.evaluation.judges.files import is_transformers
 from uae.fingerprints import combined_sha256, file_sha256, files_sha256
-from uae.models.bundle import is_remote, read_json, weights_root
+from uae.models.bundle import is_remote, weights_root
 from uae.recipe import Recipe
 from uae.recipe.whole import ModelsRecipe
 from uae.rewards.scorer_files import CONFIG_FILE
-from uae.weights.architecture import Tensors, check_architecture, read_bundle
+from uae.weights.architecture import Tensors, check_architecture, read_bundle, read_config
 from uae.weights.fetching import check_manifest, fetch_manifest, remote_place
-from uae.weights.headers import differences, read_folder
+from uae.weights.headers import differences, named, read_folder
 from uae.weights.licences import described, recognised
 from uae.weights.manifest import MANIFEST, FileFacts, Manifest, read_manifest
 from uae.weights.needs import Need, located, recipe_needs
@@ -45,7 +45,7 @@ def open_weights(models: ModelsRecipe, store: Store | None = None) -> Weights:
         store: Any bucket of the store, for a base in one; None opens AWS_ENDPOINT_URL.
 
     Raises:
-        ModelError: If there is no base, or its manifest is not the one that the recipe names.
+        ModelError: If there is no base, or the recipe does not name the manifest beside it.
         StoreError: If store or hub cannot be reached.
     """
     if is_remote(models.base):
@@ -96,7 +96,10 @@ def check_weights(
         else:
             found = _check_local(weights, need, check_tensors, hashes=hashes)
         faults += [f"{keys}: {fault}" for fault in found]
-    return [*faults, *_check_licences(recipe, weights, needs)]
+    try:
+        return [*faults, *_check_licences(recipe, weights, needs)]
+    except ModelError as error:  # a configuration that cannot be read
+        return [*faults, str(error)]
 
 
 def required_licences(weights: Weights, needs: dict[str, Need]) -> dict[str, list[str]]:
@@ -110,21 +113,23 @@ def required_licences(weights: Weights, needs: dict[str, Need]) -> dict[str, lis
 
 
 def verified_sha256(models: ModelsRecipe, folder: Path) -> str:
-    """Return `folder_sha256`, and compare the files with the manifest that the recipe names.
+    """Return `folder_sha256`, and compare the files with the manifest beside the base, if any.
 
     Raises:
-        ModelError: Naming the files that are not as the manifest says.
+        ModelError: If the recipe does not name the manifest that is there, or naming the files
+            that are not as it says.
     """
+    weights = open_weights(models)
+    inside = _inside(weights, folder)
     files = files_sha256(folder)
-    if models.manifest is not None:
-        weights = open_weights(models)
-        inside = _inside(weights, folder)
-        if inside is not None and weights.manifest is not None:
-            listed = weights.manifest.files(inside)
-            expected = {name[len(inside) + 1 :]: facts.sha256 for name, facts in listed.items()}
-            changed = sorted(dict(files.items() ^ expected.items()))
-            if changed:
-                raise ModelError(f"{folder} is not as its manifest says: {', '.join(changed)}")
+    if weights.manifest is not None and inside is not None:
+        listed = weights.manifest.files(inside)
+        expected = {name[len(inside) + 1 :]: facts.sha256 for name, facts in listed.items()}
+        if changed := sorted(dict(files.items() ^ expected.items())):
+            raise ModelError(
+                f"{folder} is not as its manifest says: {named(changed)}; fetch them again, or "
+                f"write the manifest anew: `uae weights manifest {weights.root}`"
+            )
     return combined_sha256(files)
 
 
@@ -154,7 +159,7 @@ def _restricted(weights: Weights, need: Need) -> Iterator[tuple[str, str]]:
     folder = located(need, weights.root)
     for inside in ("", "encoder", "transformer"):
         path = folder / inside / "config.json"
-        if path.is_file() and (licence := recognised(read_json(path))):
+        if path.is_file() and (licence := recognised(read_config(path))):
             shown = _inside(weights, folder / inside)
             yield licence, shown if shown is not None else str(folder / inside)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from uae.errors import ModelError
-from uae.models.bundle import loading, read_json
+from uae.models.bundle import loading
 from uae.rewards.scorer_files import CONFIG_FILE
-from uae.weights.architecture import POOLED, POOLED_FILE
+from uae.weights.architecture import POOLED, POOLED_FILE, read_config
 from uae.weights.headers import TensorFacts, differences
 
 Shapes = dict[str, tuple[int, ...]]
@@ -45,7 +45,7 @@ def _expected(folder: Path) -> tuple[Shapes, set[str]] | None:
         clip = _open_clip(folder)
         return None if clip is None else (clip, set())
     if folder.name == POOLED_FILE:
-        transformer = read_json(folder.parent / "transformer" / "config.json")
+        transformer = read_config(folder.parent / "transformer" / "config.json")
         return {POOLED: (transformer["pooled_projection_dim"],)}, set()
     builders = {"encoder": _encoder, "connector": _connector}
     builders |= {"transformer": _transformer, "vae": _vae}
@@ -55,7 +55,7 @@ def _expected(folder: Path) -> tuple[Shapes, set[str]] | None:
     import torch
 
     with loading(folder), torch.device("meta"):
-        module = builders[folder.name](read_json(folder / "config.json"))
+        module = builders[folder.name](read_config(folder / "config.json"))
     config = getattr(module, "config", None)
     is_tied = getattr(config, "tie_word_embeddings", False)
     optional = set(getattr(module, "_tied_weights_keys", None) or ()) if is_tied else set()
@@ -95,7 +95,7 @@ def _open_clip(folder: Path) -> Shapes | None:
     import open_clip
     import torch
 
-    model = read_json(folder / CONFIG_FILE).get("model_cfg", {})
+    model = read_config(folder / CONFIG_FILE).get("model_cfg", {})
     text, vision = model.get("text_cfg", {}), model.get("vision_cfg", {})
     if {"custom_text", "multimodal_cfg"} & model.keys() or "timm_model_name" in vision:
         return None

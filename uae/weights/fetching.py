@@ -1,8 +1,9 @@
 """Weights in a bucket or on a hub come to this machine, once, and only as the manifest has them.
 
-They are kept as `<temporary folder>/uae-weights-<user>/<sha256 of the manifest>/`. A folder is
-fetched beside its place under a lock, every file is compared with the manifest, and then it is
-moved there: what lies in its place is whole. Other processes of the machine wait for it.
+They are kept as `uae-weights-<user>/<sha256 of the manifest>/` among the machine's caches, see
+`uae.store.caches`. A folder is fetched beside its place under a lock, every file is compared with
+the manifest, and then it is moved there: what lies in its place is whole. Other processes of the
+machine wait for it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from uae.errors import ModelError
 from uae.fingerprints import file_sha256
-from uae.models.bundle import fetched_folder, is_remote
+from uae.models.bundle import BUCKET, HUB, fetched_folder, is_remote
 from uae.recipe import Recipe
 from uae.recipe.whole import ModelsRecipe
 from uae.replacement import replaced_atomically, replaced_file
 from uae.weights.manifest import MANIFEST, Manifest, parse_manifest
-from uae.weights.needs import Benchmark, Need, benchmark_needs, stage_needs
+from uae.weights.needs import Benchmark, Need, base_name, benchmark_needs, stage_needs
 from uae.weights.places import Place, is_licence, open_place
 
 if TYPE_CHECKING:
@@ -36,22 +37,30 @@ def remote_place(models: ModelsRecipe, store: Store | None) -> Place:
         ModelError: If the address does not name a bundle in a weights folder.
         StoreError: If store or hub cannot be reached.
     """
-    root, _, name = models.base.rstrip("/").rpartition("/")
-    if not name or root.endswith("/") or root.count("/") < 1 or "@" in name:
+    return open_place(_weights_address(models.base), store)
+
+
+def _weights_address(base: str) -> str:
+    """Return the address of the weights folder that a base elsewhere lies in."""
+    root = base.rstrip("/").rpartition("/")[0]
+    needed = "@" if base.startswith(HUB) else BUCKET
+    if needed not in root or root.endswith("/"):
         raise ModelError(
-            f"models.base {models.base!r} names no bundle in a weights folder: give "
+            f"models.base {base!r} names no bundle in a weights folder: give "
             "s3://bucket/prefix/BUNDLE or hub:org/name@revision/BUNDLE"
         )
-    return open_place(root, store)
+    return root
 
 
 def fetch_manifest(models: ModelsRecipe, store: Store | None = None) -> Manifest:
     """Return the manifest of a base in a bucket or on a hub; it is fetched once.
 
     Raises:
-        ModelError: If the recipe names none, or another one than is there.
+        ModelError: If the recipe names none, or another one than is there, or the base's address
+            is none.
         StoreError: If store or hub cannot be reached.
     """
+    _weights_address(models.base)  # also of one that was fetched under a whole address
     root = fetched_folder(models.manifest) if models.manifest else None
     if root is None or not (root / MANIFEST).is_file():
         data = _read_manifest(remote_place(models, store))
@@ -64,17 +73,17 @@ def fetch_manifest(models: ModelsRecipe, store: Store | None = None) -> Manifest
 
 
 def check_manifest(models: ModelsRecipe, found: str) -> None:
-    """Refuse weights whose manifest is not the one that the recipe names.
+    """Refuse weights unless the recipe names the manifest that lies beside them.
 
     Raises:
         ModelError: With the hash to write into the recipe.
     """
-    if models.manifest is None and is_remote(models.base):
+    if models.manifest is None:
         raise ModelError(
-            f"models.base {models.base!r} lies elsewhere: write its manifest's hash into the "
-            f"recipe, `manifest: {found}`"
+            f"models.base {models.base!r} has a {MANIFEST} beside it, and models.manifest is null, "
+            f"so any weights would do: write its hash into the recipe, `manifest: {found}`"
         )
-    if models.manifest not in (None, found):
+    if models.manifest != found:
         raise ModelError(
             f"the manifest of {models.base} has sha256 {found}, the recipe's models.manifest is "
             f"{models.manifest}: these are other weights; take the right ones, or write `manifest: "
@@ -112,7 +121,7 @@ def fetch_licences(models: ModelsRecipe, store: Store | None, folder: Path) -> P
     if not is_remote(models.base):
         return None
     manifest, place = fetch_manifest(models, store), remote_place(models, store)
-    base = models.base.rstrip("/").rpartition("/")[2]
+    base = base_name(models.base)
     for name in manifest.files(base):
         inside = name.removeprefix(f"{base}/")
         if is_licence(inside) or inside.startswith("LICENSES/"):
@@ -133,7 +142,7 @@ def fetch_outline(models: ModelsRecipe, store: Store | None, folder: Path) -> No
     for name in manifest.files():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    info = f"{models.base.rstrip('/').rpartition('/')[2]}/model.json"
+    info = f"{base_name(models.base)}/model.json"
     if info not in manifest.files():
         raise ModelError(f"models.base {models.base!r}: its manifest has no {info}")
     (folder / info).unlink()

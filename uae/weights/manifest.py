@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from uae.data.sample import is_safe_relative
 from uae.errors import ModelError
 from uae.fingerprints import combined_sha256, file_sha256
 from uae.recipe.base import Sha256, Strict
@@ -72,8 +73,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     seen: set[str] = set()
     for part in manifest.parts.values():
         for name in part.files:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
+            if not is_safe_relative(name) or str(PurePosixPath(name)) != name:
                 raise ModelError(f"{where} names {name!r}, which would leave the weights folder")
             if name in seen:
                 raise ModelError(f"{where} names {name!r} in two parts")

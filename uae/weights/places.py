@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar, cast
 
+from uae.data.sample import is_safe_relative
 from uae.errors import ModelError, StoreError
 from uae.models.bundle import HUB, is_remote
 from uae.store.s3 import Store, parse_uri
@@ -35,7 +36,12 @@ class Place(Protocol):
     revision: str | None  # a hub's commit
 
     def sizes(self) -> dict[str, int]:
-        """Return every file's size in bytes."""
+        """Return every file's size in bytes.
+
+        Raises:
+            ModelError: If a name would leave the folder that the file is brought to.
+            StoreError: If the place cannot be reached.
+        """
 
     def fetch(self, name: str, target: Path) -> None:
         """Bring one file to `target`, whose folder exists."""
@@ -86,10 +92,11 @@ class BucketPlace:
         self.address = f"s3://{store.bucket}/{self.prefix}"
 
     def sizes(self) -> dict[str, int]:
-        """See `Place`."""
+        """See `Place`. Keys that end in a slash are no files: consoles make them for folders."""
         start = f"{self.prefix}/" if self.prefix else ""
-        found = self.store.etags(start)
-        return {key.removeprefix(start): int(tag.split()[-1]) for key, tag in found.items()}
+        found = {k: tag for k, tag in self.store.etags(start).items() if not k.endswith("/")}
+        sizes = {key.removeprefix(start): int(tag.split()[-1]) for key, tag in found.items()}
+        return _without_leaving(sizes, self.address)
 
     def fetch(self, name: str, target: Path) -> None:
         """See `Place`."""
@@ -125,7 +132,8 @@ class HubPlace:
         """Ask the hub which commit a revision is, and for its list of files.
 
         Raises:
-            ModelError: If there is no such repository or revision, or it is gated.
+            ModelError: If there is no such repository or revision, it is gated, or a file's name
+                would leave its folder.
             StoreError: If the hub cannot be reached.
         """
         self.name = name
@@ -176,7 +184,7 @@ class HubPlace:
         files = {n.removeprefix(start): size for n, size in files.items() if n.startswith(start)}
         if not info.sha or not _FULL_COMMIT.fullmatch(info.sha):
             raise StoreError(f"{self.address}: the hub names no commit ({info.sha!r})")
-        return files, info.sha
+        return _without_leaving(files, self.address), info.sha
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
         """Put a question to the hub, and say what its refusals mean."""
@@ -209,6 +217,16 @@ class HubPlace:
                     "and set HF_TOKEN to a token that may read it"
                 ) from error
             raise StoreError(f"{self.address} cannot be fetched: {error}") from error
+
+
+def _without_leaving(sizes: dict[str, int], address: str) -> dict[str, int]:
+    """Return files of a place as they are, unless a name is no path inside a folder."""
+    if leaving := [name for name in sizes if not is_safe_relative(name)]:
+        raise ModelError(
+            f"{address} has a file {leaving[0]!r}, which would leave the weights folder: take no "
+            "weights from there, or have it renamed"
+        )
+    return sizes
 
 
 def _status(error: BaseException | None) -> int | None:

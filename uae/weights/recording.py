@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from uae.errors import ModelError
-from uae.models.bundle import read_json
 from uae.rewards.scorer_files import CONFIG_FILE
-from uae.weights.architecture import Tensors, check_architecture, read_bundle
+from uae.weights.architecture import Tensors, check_architecture, read_bundle, read_config
 from uae.weights.expected import check_part
 from uae.weights.headers import read_folder
 from uae.weights.licences import is_restricted, recognised
@@ -49,12 +48,13 @@ def record(root: Path, folders: Mapping[Path, Mapping[str, Origin]]) -> str:
         ModelError: If weights do not fit their configuration.
     """
     found = read_manifest(root)
-    parts = dict(found[0].parts) if found else {}
-    for folder, origins in folders.items():
-        inside = folder.relative_to(root).as_posix()
-        parts = {name: part for name, part in parts.items() if not _is_of(name, inside)}
-        parts |= dict(_parts(root, folder, origins))
-    return write_manifest(root, Manifest(parts=parts))
+    inside = [folder.relative_to(root).as_posix() for folder in folders]
+    others = {
+        name: part
+        for name, part in (found[0].parts if found else {}).items()
+        if not any(_is_of(name, folder) for folder in inside)
+    }
+    return _write(root, others, folders)
 
 
 def record_all(root: Path, licences: Mapping[str, str]) -> str:
@@ -95,9 +95,17 @@ def record_all(root: Path, licences: Mapping[str, str]) -> str:
             f"no licence is known of {', '.join(unknown)}: give it, such as `--licence "
             f"{unknown[0]}=apache-2.0`; a bundle's or scorer's folder stands for all of its parts"
         )
-    if earlier:  # folders that are gone
-        write_manifest(root, Manifest(parts={}))
-    return record(root, folders)
+    return _write(root, {}, folders)  # without folders that are gone
+
+
+def _write(
+    root: Path, others: Mapping[str, Part], folders: Mapping[Path, Mapping[str, Origin]]
+) -> str:
+    """Write the manifest once all folders were read: a fault among them leaves the earlier one."""
+    parts = dict(others)
+    for folder, origins in folders.items():
+        parts |= dict(_parts(root, folder, origins))
+    return write_manifest(root, Manifest(parts=parts))
 
 
 def _licence(
@@ -107,7 +115,7 @@ def _licence(
         if licence := given.get(path.relative_to(root).as_posix()):
             return licence
     config = folder / part / "config.json"
-    if config.is_file() and (licence := recognised(read_json(config))):
+    if config.is_file() and (licence := recognised(read_config(config))):
         return licence
     name = (folder / part).relative_to(root).as_posix()
     if name in known:

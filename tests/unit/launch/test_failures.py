@@ -73,6 +73,7 @@ def test_loss_of_a_process_is_worth_another_try(failures: list[WorkerFailure], t
     [
         (DataError("bad"), FINAL),
         (ValueError("bad"), FINAL),
+        (torch.OutOfMemoryError("CUDA out of memory"), FINAL),
         (StoreError("gone"), FAILED),
         (ConnectionLost("gone"), FAILED),
         (torch.AcceleratorError("CUDA error: uncorrectable ECC error"), FAILED),

@@ -1,7 +1,7 @@
-"""Resources files: strict, every fault named with its value; the shipped one is valid."""
+"""Resources files: strict, every fault named with its value; the shipped ones are valid."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -10,6 +10,7 @@ from uae.errors import ResourcesError
 from uae.launch.resources import (
     Launch,
     Resources,
+    StageName,
     dump_resources,
     load_resources,
     num_bytes,
@@ -46,6 +47,19 @@ def test_starter_is_shipped_and_needs_no_accelerator() -> None:
     resources = load_resources("starter", SHIPPED)
     assert resources.stages.cold_start.accelerators == 0
     assert resources.stages.cold_start.launcher == "pod"
+
+
+@pytest.mark.parametrize(
+    ("name", "world_size"), [("h100-1x1", 1), ("h100-1x8", 8), ("h100-8x8", 64)]
+)
+def test_shipped_files_for_accelerators_train_on_all_of_them(name: str, world_size: int) -> None:
+    resources = load_resources(name, SHIPPED)
+    for stage in get_args(StageName):
+        launch = resources.launch(stage, "uae-trainer:0.1.0")
+        assert launch.world_size == world_size
+        # 48 GB of the published models in float32 for each process
+        assert num_bytes(launch.memory) > 48e9 * launch.processes_per_node
+    assert resources.evaluation.accelerators == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from uae.models.autoencoder import AutoEncoder
 from uae.models.precision import (
@@ -137,3 +138,33 @@ def test_attention_is_fused_everywhere(model, images, monkeypatch):
     config = model.encoder.model.config
     for part in (config, config.text_config, config.vision_config):
         assert part._attn_implementation == "sdpa"
+
+
+def linear(weight):
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    layer.weight.data = weight.clone()
+    return layer
+
+
+def test_what_an_adapter_has_added_survives_rounding_in_the_mean():
+    published = torch.full((400, 400), 1.0)  # steps above it are 2^-7
+    layer, again = (linear(published + 2**-10) for _ in range(2))
+    lower([layer], seed=3)
+    lower([again], seed=3)
+    assert set(layer.weight.unique().tolist()) == {1.0, 1 + 2**-7}
+    up = (layer.weight > 1).float().mean().item()
+    assert abs(up - 1 / 8) < 0.005  # six deviations of the mean of 160,000 draws
+    assert torch.equal(layer.weight, again.weight)
+
+
+def test_numbers_that_bfloat16_has_are_not_changed():
+    weight = torch.tensor([[0.0, -1.0, 1 + 2**-7, -(2.0**-130)]])
+    layer = linear(weight)
+    lower([layer, linear(weight)])
+    assert torch.equal(layer.weight.float(), weight)
+
+
+def test_negative_numbers_are_rounded_to_their_neighbours():
+    layer = linear(torch.full((100, 100), -1 - 2**-8))
+    lower([layer])
+    assert set(layer.weight.unique().tolist()) == {-1.0, -1 - 2**-7}

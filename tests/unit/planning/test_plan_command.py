@@ -31,7 +31,10 @@ def test_a_plan_is_printed_and_written(recipe, tmp_path, capsys):
     )
     assert code == 0
     text = capsys.readouterr().out
-    for shown in ("2 x a100-80gb", "weights: decoder", "add up gradients", "at 2.0 for a GPU hour"):
+    for shown in (
+        *("2 x a100-80gb", "weights: decoder", "add up gradients", "at 2.0 for a GPU hour"),
+        *("2 x, while models are loaded", "longest wait after SIGTERM, s"),
+    ):
         assert shown in text
     plan = json.loads(out.read_text())
     assert [stage["batches"]["samples_per_process"] for stage in plan["stages"]] == [1, 1, 1, 1]

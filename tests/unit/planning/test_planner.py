@@ -9,7 +9,7 @@ from uae.models.autoencoder import AutoEncoder
 from uae.models.tiny import CONDITION_TOKENS, tiny_autoencoder, tiny_bundle, tiny_clip, tiny_recipe
 from uae.planning.configs import find_configs
 from uae.planning.execution import Execution, execution_of
-from uae.planning.gpus import GIB, GPUS, Gpu, custom_gpu
+from uae.planning.gpus import GIB, GPUS, STORE_BYTES_PER_SECOND, Gpu, custom_gpu
 from uae.planning.memory import GATHERED_BLOCKS
 from uae.planning.planner import STAGES, Assumptions, make_plan
 from uae.planning.stage_models import build_stage_models
@@ -86,9 +86,66 @@ def test_time_and_cost_by_hand(base):
     assert stage.update_seconds == pytest.approx(2 * (floor + exchange))
     assert stage.rollouts_per_second == pytest.approx(2 / (2 * (floor + exchange)))
     start = sum(phase.flops for phase in stage.start) / RATE / 0.5  # one chunk of at most 32
-    assert stage.start_chunks == 1
     assert plan.hours == pytest.approx((start + 2 * stage.update_seconds) / 3600)
     assert plan.cost == pytest.approx(plan.hours * 2 * 3.0)
+
+
+@pytest.mark.parametrize(
+    ("rollout", "optimizer_steps", "longest"),
+    [
+        (10.0, 1, 10.0),
+        (1.0, 1, 2.0),  # 30 s in 5 passes of 3 losses each
+        (1.0, 2, 15.0),  # the second of two minibatches is finished
+    ],
+)
+def test_longest_wait_after_sigterm_by_hand(base, rollout, optimizer_steps, longest):
+    plan = plan_of(base, only="understanding_for_generation", assumed={"fraction": 0.5})
+    phases = {phase.name: phase for phase in plan.stages[0].phases}
+    seconds = {"draw": rollout, "train": 30.0, "optimizer step": 0.0}
+    counts = {
+        "optimizer_steps": optimizer_steps,
+        "passes_per_process": 5,
+        "losses_per_pass": 3,
+    }
+    stage = plan.stages[0].model_copy(
+        update={
+            "phases": [
+                phases[name].model_copy(update={"floor_seconds": floor})
+                for name, floor in seconds.items()
+            ],
+            "batches": plan.stages[0].batches.model_copy(update=counts),
+            "checkpoint_bytes": 3 * STORE_BYTES_PER_SECOND,
+        }
+    )
+    assert stage.longest_wait_seconds == pytest.approx(longest / 0.5 + 3)
+
+
+def test_checkpoint_by_hand(base):
+    ufg = plan_of(base, only="understanding_for_generation").stages[0]
+    assert ufg.batches.losses_per_pass == 2  # steps of the window
+    average = 1 if ufg.held_bytes["EMA"] else 0
+    assert ufg.checkpoint_bytes == (3 + average) * 4 * ufg.num_trained  # weights, two moments
+
+
+def test_main_memory_is_what_loading_and_the_end_hold(base):
+    model = AutoEncoder.load(Path(base))
+    modules = (
+        model.encoder.model,
+        model.connector,
+        model.decoder.transformer,
+        model.decoder.vae,
+    )
+    loaded = sum(t.nbytes for m in modules for t in [*m.parameters(), *m.buffers()])
+    exact, lowered = (
+        plan_of(base, only="cold_start", gpus=2, models=models)
+        for models in ({}, BFLOAT16 | {"sharding": SHARDED})
+    )
+    assert exact.loading == lowered.loading == [2 * loaded]
+    assert exact.stages[0].finishing_bytes == loaded
+    alone = plan_of(base, only="cold_start", models=BFLOAT16 | {"sharding": SHARDED}).stages[0]
+    kept = {k: v for k, v in alone.held_bytes.items() if k.startswith("weights")}
+    whole = sum(kept.values()) - kept["weights: scorer"]
+    assert lowered.stages[0].finishing_bytes == loaded + whole < 2 * loaded
 
 
 def test_writing_is_bound_by_memory_where_memory_is_slow(base):
@@ -180,6 +237,7 @@ def test_shared_out_models_leave_the_rest_whole(base):
     assert two.held_bytes["optimizer"] == alone.held_bytes["optimizer"] - 2 * half
     train = next(p for p in two.phases if p.name == "train")
     assert train.exchanged_bytes == 2 * blocks.computing // 2  # two passes of one process of two
+    assert train.is_exchange_bound == (train.exchanged_bytes / LINK > train.flops / RATE)
 
 
 SHARDED = {"frozen": "replicated", "compute": "bfloat16"}

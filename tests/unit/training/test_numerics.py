@@ -4,10 +4,10 @@ from uae.training.numerics import exact_numerics
 
 
 def test_products_around_bfloat16_blocks_are_made_in_tf32_and_no_others():
-    products = torch.backends.cuda.matmul
-    before = products.fp32_precision
+    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [kind.fp32_precision for kind in kinds]
     with exact_numerics(1):
-        assert products.fp32_precision == before
+        assert [kind.fp32_precision for kind in kinds] == ["ieee", "ieee"]
     with exact_numerics(1, is_rounded=True):
-        assert products.fp32_precision == "tf32"
-    assert products.fp32_precision == before != "tf32"
+        assert [kind.fp32_precision for kind in kinds] == ["tf32", "tf32"]
+    assert [kind.fp32_precision for kind in kinds] == before

@@ -129,6 +129,27 @@ def test_a_run_that_may_skip_none_ends_at_the_first():
         update_parameters(run, 0, losses_of(w, FINE, infinite_slope=True), IDS)
 
 
+def test_of_a_gradient_the_samples_of_its_pass_are_named():
+    run, w = make_run(accumulation_steps=2)
+
+    def part_losses(part):
+        yield from losses_of(w, FINE, infinite_slope=part.rows.start == 2)(part)
+
+    update_parameters(run, 0, part_losses, IDS)
+    assert run.skipped.values() == [{"update": 0, "kind": "gradient", "samples": ["c", "d"]}]
+    assert w.grad is None
+
+
+def test_of_a_sum_that_is_too_large_all_samples_are_named():
+    run, w = make_run(accumulation_steps=2)
+
+    def part_losses(part):
+        yield Loss(w.sum() * 2e38, {})  # twice as much is more than float32 holds
+
+    update_parameters(run, 0, part_losses, IDS)
+    assert run.skipped.values() == [{"update": 0, "kind": "gradient", "samples": IDS}]
+
+
 def test_the_last_row_s_summary_is_of_an_update_that_was_made():
     run, w = make_run(num_updates=2)
     with run:

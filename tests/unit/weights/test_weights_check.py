@@ -28,7 +28,25 @@ SHARD = "published/encoder/model-00001-of-00002.safetensors"
 
 def test_an_assembled_folder_is_in_order(assembled):
     assert check_weights(assembled.recipe, hashes=True, check_tensors=check_part) == []
-    assert check_weights(recipe_of(assembled.bundle, None), check_tensors=check_part) == []
+
+
+def test_a_manifest_at_hand_must_be_named(copied):
+    named, unnamed = copied.recipe.models.manifest, recipe_of(copied.bundle, None)
+    (line,) = check_weights(unnamed)
+    assert "models.manifest is null, so any weights would do: write its hash into the re" in line
+    assert f"`manifest: {named}`" in line
+    with pytest.raises(ModelError, match=f"`manifest: {named}`"):
+        stage_weights(dump_recipe(unnamed), "pretrain_decoder", starts_from_base=True)
+    with pytest.raises(ModelError, match=f"`manifest: {named}`"):
+        benchmark_weights(dump_recipe(unnamed), "geneval")
+
+
+def test_a_folder_without_a_manifest_is_checked_by_its_headers(copied):
+    named = stage_weights(dump_recipe(copied.recipe), "pretrain_decoder", starts_from_base=True)
+    (copied.root / MANIFEST).unlink()
+    unnamed = recipe_of(copied.bundle, None)
+    assert check_weights(unnamed, check_tensors=check_part) == []
+    assert stage_weights(dump_recipe(unnamed), "pretrain_decoder", starts_from_base=True) == named
 
 
 def test_the_starter_needs_no_manifest_and_no_licence():
@@ -66,6 +84,11 @@ SPOILT = {  # file, what happens to it, what is told without a manifest
     "a key too many": (TRANSFORMER, surplus, "tensors unexpected: surplus"),
     "a scorer's key too many": (CLIP, surplus, "rewards.scorer.*tensors unexpected: surplus"),
     "a deeper model": ("published/transformer/config.json", deepen, "configuration says 3"),
+    "no configuration": (
+        "published/vae/config.json",
+        lambda f: f.write_text("[]"),
+        r"vae/config\.json is no configuration, but a JSON list",
+    ),
     "no safetensors": (CLIP, lambda f: f.write_bytes(b"pickle"), "is no safetensors file"),
 }
 
@@ -155,6 +178,21 @@ def test_restricted_models_are_known_by_their_configuration(copied):
     (copied.root / MANIFEST).unlink()
     lines = check_weights(recipe_of(copied.bundle, None, []))
     assert any("dinov3-license" in line and "scorers/ssl" in line for line in lines)
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_earlier_one(copied):
+    before = (copied.root / MANIFEST).read_bytes()
+    cut(copied.root / TRANSFORMER)
+    with pytest.raises(ModelError, match="is cut off"):
+        record_all(copied.root, {})
+    assert (copied.root / MANIFEST).read_bytes() == before
+
+
+def test_a_configuration_that_no_licence_can_be_read_from_is_told(copied):
+    (copied.root / "scorers" / "ssl" / "config.json").write_text("[]")
+    (copied.root / MANIFEST).unlink()
+    lines = check_weights(recipe_of(copied.bundle, None))
+    assert any("scorers/ssl/config.json is no configuration" in line for line in lines)
 
 
 def test_unknown_licences_are_asked_for(copied):

@@ -5,6 +5,7 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from artifact_place import Place
@@ -23,8 +24,14 @@ from uae.recipe_files import dump_recipe, parse_recipe
 from uae.store.embedded import EmbeddedStore
 from uae.weights.assembling import add_model, assemble
 from uae.weights.check import check_weights
-from uae.weights.fetching import fetch_for_benchmark, fetch_for_stage, fetch_licences
+from uae.weights.fetching import (
+    fetch_for_benchmark,
+    fetch_for_stage,
+    fetch_licences,
+    fetch_manifest,
+)
 from uae.weights.manifest import read_manifest
+from uae.weights.places import BucketPlace
 from uae_pipelines.commands import run
 
 VAE = "published/vae/diffusion_pytorch_model.safetensors"
@@ -160,7 +167,7 @@ def test_the_first_step_refuses_bad_weights_by_name(stored, store, server):
 
 def test_a_base_elsewhere_needs_the_hash_of_its_manifest(stored, store, server):
     manifest = stored.recipe.models.manifest
-    with pytest.raises(RecipeError, match=f"write its manifest's hash .*`manifest: {manifest}`"):
+    with pytest.raises(RecipeError, match=f"write its hash .*`manifest: {manifest}`"):
         start(recipe_of(stored.bundle, None), server)
     with pytest.raises(RecipeError, match=f"the recipe's models.manifest is {'0' * 64}"):
         start(recipe_of(stored.bundle, "0" * 64), server)
@@ -217,6 +224,35 @@ def test_a_base_on_a_hub_is_fetched_at_its_commit(hub, assembled, store):
     assert not list(root.rglob(".hub"))
     settled = settle_recipe(dump_recipe(recipe))
     assert settled.models.base == recipe.models.base
+
+
+def test_a_base_on_a_hub_needs_a_revision(hub, assembled):
+    manifest = assembled.recipe.models.manifest
+    for base in ("hub:org/weights/published", "hub:org/weights@v1", "hub:published@v1"):
+        (line,) = check_weights(recipe_of(base, manifest))
+        assert f"{base!r} names no bundle in a weights folder: give s3://" in line
+    assert not hub.fetched
+    fetch_manifest(recipe_of("hub:org/weights@v1/published", manifest).models)
+    with pytest.raises(ModelError, match=r"names no bundle"):  # though its manifest is here
+        fetch_manifest(recipe_of("hub:org/weights/published", manifest).models)
+
+
+LEAVING = ("transformer/../../stolen.safetensors", "/tmp/stolen.json", "..\\stolen.json")
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_files_whose_names_leave_their_folder_are_not_taken(hub, tmp_path, name):
+    says = re.escape(f"has a file {name!r}, which would leave the weights folder")
+    hub.also_listed["sd/s"] = [name]
+    with pytest.raises(ModelError, match=f"hub:sd/s {says}"):
+        assemble("hub:qwen/q", "hub:sd/s", tmp_path / "weights" / "bundle", CHOICES)
+    assert not hub.fetched
+    keys = {f"sd/{name}": "tag 4", "sd/vae/": "tag 0"}
+    place = BucketPlace(SimpleNamespace(bucket="uae", etags=lambda prefix: keys), "sd")
+    with pytest.raises(ModelError, match=f"s3://uae/sd {says}"):
+        place.sizes()
+    keys.pop(f"sd/{name}")
+    assert place.sizes() == {}
 
 
 def test_a_bundle_is_assembled_from_a_hub(hub, published, assembled, tmp_path):
