@@ -1,17 +1,18 @@
-"""Plans of the tiny model: arithmetic by hand, what training really holds, and refusals."""
+"""Plans of the tiny model: arithmetic by hand, and what training really holds."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from tiny_plans import BANDWIDTH, LINK, RATE, plan_of, recipe_of
 
 from uae.models.autoencoder import AutoEncoder
-from uae.models.tiny import CONDITION_TOKENS, tiny_autoencoder, tiny_bundle, tiny_clip, tiny_recipe
+from uae.models.tiny import CONDITION_TOKENS, tiny_autoencoder
 from uae.planning.configs import find_configs
 from uae.planning.execution import Execution, execution_of
 from uae.planning.gpus import GIB, GPUS, STORE_BYTES_PER_SECOND, Gpu, custom_gpu
 from uae.planning.memory import GATHERED_BLOCKS
-from uae.planning.planner import STAGES, Assumptions, make_plan
+from uae.planning.planner import STAGES
 from uae.planning.stage_models import build_stage_models
 from uae.recipe import LoraRecipe
 from uae.rewards.reconstruction import load_scorer
@@ -19,35 +20,6 @@ from uae.training.distribution import current_world
 from uae.training.ema import Ema
 from uae.training.optimizer import Optimizer
 from uae.training.sharding import keep_frozen_lowered, local, meeting_place, shard
-
-RATE, BANDWIDTH, LINK = 1e9, 1e9, 1e6
-HUGE = Gpu("huge", 1000 * GIB, RATE, RATE, BANDWIDTH, LINK)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    tiny_clip(folder / "scorers" / "clip")
-    return str(tiny_bundle(folder / "base"))
-
-
-def recipe_of(base, *, only=None, **sections):
-    """Return a tiny recipe; with `only`, of that stage alone."""
-    for stage in STAGES:
-        if only not in (None, stage):
-            sections.setdefault(stage, {})["num_updates"] = 0
-    return tiny_recipe(models={"base": base, **sections.pop("models", {})}, **sections)
-
-
-def plan_of(base, *, gpu=HUGE, nodes=1, gpus=1, only=None, assumed=None, **sections):
-    return make_plan(
-        recipe_of(base, only=only, **sections),
-        Assumptions(gpu=gpu, nodes=nodes, gpus_per_node=gpus, **(assumed or {})),
-    )
-
-
-def gpu_of(usable_bytes):
-    return Gpu("small", int(usable_bytes / 0.92) + 1, RATE, RATE, BANDWIDTH, LINK)
 
 
 def test_every_stage_with_updates_is_planned(base):
@@ -323,62 +295,6 @@ def test_execution_is_the_recipe_s(base):
     assert "compute in it" in found.model_copy(update={"dtype": "float32"}).contradiction()
     whole = {"stored": "float32", "sharding": "replicated"}
     assert "without sharding" in found.model_copy(update=whole).contradiction()
-
-
-def test_indivisible_batch_is_refused_with_both_ways_out(base):
-    plan = plan_of(base, gpus=4, only="cold_start", cold_start={"batch_size": 6})
-    assert plan.stages == []
-    (refusal,) = plan.refusals
-    assert "cold_start: batch_size=6" in refusal
-    assert "the nearest batch_size that can is 8" in refusal
-    assert "3 or 6 processes can share out this batch" in refusal
-
-
-FEW = {"num_samples": 1}  # so that updates need more than the start does
-
-
-def memory_of(base, stage, **section):
-    return plan_of(base, only=stage, assumed=FEW, **{stage: section}).stages[0].memory_bytes
-
-
-def test_too_large_a_pass_is_refused_with_the_accumulation_that_fits(base):
-    stage, batch = "pretrain_decoder", 16
-    needs = {n: memory_of(base, stage, batch_size=batch, accumulation_steps=n) for n in (2, 4)}
-    assert needs[4] < needs[2]
-    plan = plan_of(
-        base,
-        only=stage,
-        gpu=gpu_of(needs[4]),
-        assumed=FEW,
-        pretrain_decoder={"batch_size": batch},
-    )
-    (refusal,) = plan.refusals
-    assert refusal.startswith("pretrain_decoder: needs ")
-    assert "what fits: accumulation_steps 4 (" in refusal
-
-
-def test_too_large_a_rollout_is_refused_with_the_gpus_and_the_batch_that_fit(base):
-    stage, section = "understanding_for_generation", {"batch_size": 16, "accumulation_steps": 16}
-    ten = memory_of(base, stage, batch_size=10, accumulation_steps=10)
-    plan = plan_of(base, only=stage, gpu=gpu_of(ten), assumed=FEW, **{stage: section})
-    (refusal,) = plan.refusals
-    assert "most in phase 'decode and score'" in refusal
-    assert "2 GPUs with accumulation_steps 16 (" in refusal
-    assert "or batch_size 10 with accumulation_steps 10 (" in refusal
-
-
-def test_too_large_a_group_is_refused_with_the_group_that_fits(base):
-    stage = "understanding_for_generation"
-    section = {"batch_size": 1, "rollout": {"group_size": 8}}
-    fits = memory_of(base, stage, batch_size=1, rollout={"group_size": 5})
-    plan = plan_of(base, only=stage, gpu=gpu_of(fits), assumed=FEW, **{stage: section})
-    assert "what fits: rollout.group_size 5 with batch_size 1 (" in plan.refusals[0]
-
-
-def test_weights_that_do_not_fit_are_refused_by_their_largest_part(base):
-    plan = plan_of(base, only="pretrain_decoder", gpu=gpu_of(1000))
-    assert "no batch, group or number of processes fits" in plan.refusals[0]
-    assert "most of it" in plan.refusals[0]
 
 
 def test_gpus():
