@@ -3,9 +3,9 @@
 Blocks are what a model repeats: the language model's layers, the vision tower's, and those of SD3's
 transformer, nearly all of the weights. What stands around them stays float32, as the rounding of a
 few numbers there would reach every output: embeddings, the logits' weights, time embeddings, last
-norms and layers, connector and pooled embedding. So does the VAE (as in Flow-GRPO's trainer): it is
-one weight in a hundred, and bfloat16 would round latents and pictures to 8 bits. Adapters are
-float32 and compute in it.
+norms and layers, connector and pooled embedding. So does the VAE: it is one
+weight in a hundred, and bfloat16 would round latents and pictures to 8 bits. Adapters are float32
+and compute in it.
 """
 
 from collections.abc import Sequence
