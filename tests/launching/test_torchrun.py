@@ -21,6 +21,8 @@ from uae.launch.task import StageTask
 from uae.launch.torchrun import WORKER, train_with_torchrun
 from uae.models.bundle import fetched_folder
 from uae.store.caches import caches_folder
+from uae.training.areas import StoreArea
+from uae.training.attempts import newest_checkpoint
 
 UPDATES = 25
 
@@ -69,7 +71,8 @@ def test_interrupted_and_retried_is_what_one_process_makes(
     stage_step.updates(UPDATES, checkpoint_every=1)
     checkpoints = f"{stage_step.prefix}/checkpoints/{STAGE}"
     store = stage_step.store
-    when(lambda: store.list(checkpoints), lambda: os.kill(os.getpid(), signal.SIGTERM))
+    area = StoreArea(store, checkpoints)
+    when(lambda: newest_checkpoint(area), lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(KeyboardInterrupt, match="stopped by SIGTERM"):
         stage_step(TORCHRUN)
     assert workers() == []
@@ -77,7 +80,8 @@ def test_interrupted_and_retried_is_what_one_process_makes(
     assert error == {
         "type": "KeyboardInterrupt", "message": "stopped by SIGTERM", "retryable": True,
     }  # fmt: skip
-    (done,) = {key.removeprefix(f"{checkpoints}/").split("/")[0] for key in store.list(checkpoints)}
+    done = newest_checkpoint(area)
+    assert done is not None
     assert 0 < int(done.removeprefix("update-")) < UPDATES
 
     retried = stage_step(TORCHRUN)
