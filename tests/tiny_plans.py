@@ -1,9 +1,18 @@
 """Plans of the tiny model on GPUs with round numbers."""
 
 from uae.models.tiny import tiny_recipe
+from uae.planning.execution import Execution
 from uae.planning.gpus import GIB, Gpu
 from uae.planning.planner import STAGES, Assumptions, make_plan
 
+AS_TRAINED = Execution(  # what a recipe without any key of full scale says
+    dtype="float32",
+    stored="float32",
+    scorer="float32",
+    recompute_blocks=False,
+    sharding="replicated",
+    caches="kept",
+)
 RATE, BANDWIDTH, LINK = 1e9, 1e9, 1e6
 HUGE = Gpu("huge", 1000 * GIB, RATE, RATE, BANDWIDTH, LINK)
 

@@ -41,13 +41,26 @@ def count(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Read a length of time."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no time: give seconds, more than 0")
     return value
+
+
+def positive(text: str) -> float:
+    """Read a number above 0."""
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number above 0")
+    return value
+
+
+def _number(text: str) -> float:
+    """Read any number; what is none comes out as one that no option takes."""
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
 
 
 def writable(*suffixes: str) -> Callable[[str], Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from uae.commands.options import Commands, count, writable
+from uae.commands.options import Commands, count, positive, writable
 from uae.errors import TrainingError
 from uae.planning.gpus import DEFAULT_GPU, GPUS, custom_gpu
 
@@ -35,7 +35,7 @@ def add_commands(commands: Commands) -> None:
         help="share of the GPU's rates that is expected to be reached; default: %(default)s",
     )
     plan.add_argument(
-        "--price-per-gpu-hour", type=_positive, help="in any currency; default: no cost is printed"
+        "--price-per-gpu-hour", type=positive, help="in any currency; default: no cost is printed"
     )
     plan.add_argument(
         "--samples", type=count, help="of the training split; default: every update sees new ones"
@@ -58,17 +58,17 @@ def add_commands(commands: Commands) -> None:
 def _add_gpu(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--gpu", choices=list(GPUS), help=f"default: {DEFAULT_GPU}")
     plan.add_argument(
-        "--gpu-memory", type=_positive, help="GiB of another GPU; default: that of --gpu"
+        "--gpu-memory", type=positive, help="GiB of another GPU; default: that of --gpu"
     )
     plan.add_argument(
         "--gpu-tflops",
-        type=_positive,
+        type=positive,
         help="of another GPU: its dense rate in the type that blocks compute in; default: that of "
         "--gpu",
     )
     plan.add_argument(
         "--gpu-bandwidth",
-        type=_positive,
+        type=positive,
         help="of another GPU's memory, TB per second; default: that of --gpu",
     )
 
@@ -155,18 +155,8 @@ def _execution(options: argparse.Namespace, recipe: Recipe) -> Execution:
     return execution
 
 
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number above 0")
-    return value
-
-
 def _fraction(text: str) -> float:
-    value = _positive(text)
+    value = positive(text)
     if value > 1:
         raise argparse.ArgumentTypeError(f"{text!r}: give a share, above 0 and at most 1")
     return value

@@ -4,7 +4,12 @@ from uae.models.tiny import tiny_bundle, tiny_clip
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory):
+def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     tiny_clip(folder / "scorers" / "clip")
-    return str(tiny_bundle(folder / "base"))
+    return tiny_bundle(folder / "base")
+
+
+@pytest.fixture(scope="session")
+def base(bundle):
+    return str(bundle)

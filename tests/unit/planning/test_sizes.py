@@ -4,32 +4,17 @@ import json
 
 import pytest
 import torch
+from tiny_plans import AS_TRAINED
 
 from uae.errors import ModelError
-from uae.models.tiny import tiny_autoencoder, tiny_bundle, tiny_clip, tiny_recipe
+from uae.models.tiny import tiny_autoencoder, tiny_recipe
 from uae.planning.configs import PUBLISHED, find_configs
-from uae.planning.execution import Execution
 from uae.planning.meta_models import build_autoencoder, build_scorer, size_in_bytes
 from uae.planning.stage_models import build_stage_models
 from uae.rewards.reconstruction import load_scorer
 from uae.stages.cold_start import STAGE as COLD_START
 
 FULL = "weights/uae-qwen2.5-vl-3b-sd3.5-large"
-AS_TRAINED = Execution(
-    dtype="float32",
-    stored="float32",
-    scorer="float32",
-    recompute_blocks=False,
-    sharding="replicated",
-    caches="kept",
-)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    tiny_clip(folder / "scorers" / "clip")
-    return tiny_bundle(folder / "base")
 
 
 @pytest.fixture(scope="module")

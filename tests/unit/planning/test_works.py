@@ -7,6 +7,7 @@ worst case 9.1 % (caption GRPO), 8.6 % (VAE), below 2 % elsewhere.
 
 import pytest
 import torch
+from tiny_plans import AS_TRAINED
 from torch.utils.flop_counter import FlopCounterMode
 
 from uae.models.captioning import score_captions
@@ -14,12 +15,9 @@ from uae.models.tiny import (
     CONDITION_TOKENS,
     IMAGE_SIZE,
     tiny_autoencoder,
-    tiny_bundle,
-    tiny_clip,
     tiny_recipe,
 )
 from uae.planning.configs import find_configs
-from uae.planning.execution import Execution
 from uae.planning.stage_models import build_stage_models
 from uae.planning.trace import trace
 from uae.planning.works import Works
@@ -29,22 +27,7 @@ from uae.rollouts.images import replay_steps, rollout_images
 from uae.seeds import make_generator
 
 LORA = LoraRecipe(rank=2, alpha=4)
-AS_BUILT = Execution(
-    dtype="float32",
-    stored="float32",
-    scorer="float32",
-    recompute_blocks=False,
-    sharding="replicated",
-    caches="kept",
-)
 B = 3
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    tiny_clip(folder / "scorers" / "clip")
-    return tiny_bundle(folder / "base")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +39,7 @@ def works(bundle):
         if key not in found:
             recipe = tiny_recipe(models={"base": str(bundle)}, **overrides)
             configs = find_configs(str(bundle))
-            models = build_stage_models(stage, recipe, configs, AS_BUILT, CONDITION_TOKENS)
+            models = build_stage_models(stage, recipe, configs, AS_TRAINED, CONDITION_TOKENS)
             found[key] = Works(models)
         return found[key]
 
